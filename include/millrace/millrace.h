@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * millrace/millrace.h - everything, one noun after the other.
+ */
+#ifndef MR_MILLRACE_H
+#define MR_MILLRACE_H
+
+#include <millrace/version.h>
+
+#include <millrace/status.h>
+
+#include <millrace/device.h>
+
+#include <millrace/stream.h>
+
+#include <millrace/event.h>
+
+#include <millrace/buffer.h>
+
+#include <millrace/kernel.h>
+
+#include <millrace/operation.h>
+
+#include <millrace/ring.h>
+
+#include <millrace/staging.h>
+
+#include <millrace/pipeline.h>
+
+#endif

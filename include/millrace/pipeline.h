@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * millrace/pipeline.h - source, stages and sinks over a ring of slots, on streams.
+ *
+ *     source ──► stage ──► stage ──► sink          linear is the default;
+ *                  └─────► stage ──► sink          name the inputs for fan-out and fan-in
+ *
+ * Items travel in *parcels*: one or more consecutive items that lie one after the other in memory and
+ * are copied together. A stage is a function that enqueues work for a parcel (or for one item) on the
+ * stream it is given; copies between host and device, and between devices, are implied where the next
+ * node needs them and left out where it does not. Results reach each sink in item order. Every item
+ * that the source gave comes out of every sink, or is listed as skipped, or the run fails.
+ *
+ * A slot is written again only after everything that read it has ended. Memory does not grow with the
+ * number of items: it is slots times the sizes on the edges.
+ *
+ * Ownership  mr_pipeline_create gives; mr_pipeline_destroy takes (it cancels a run and waits). Contexts
+ *            and lent memory are borrowed until the run has ended.
+ * Threads    Build and run from one thread. One thread calls the source, one submits all stages, one
+ *            calls each sink; a source and a sink marked is_inline are called by the submitting
+ *            thread. mr_pipeline_cancel and mr_pipeline_progress are [any thread].
+ * Errors     The whole graph is checked before anything starts (sizes, inputs, cycles, devices). A
+ *            failure names the stage and the item.
+ */
+#ifndef MR_PIPELINE_H
+#define MR_PIPELINE_H
+
+#include <millrace/kernel.h>
+#include <millrace/staging.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mr_pipeline mr_pipeline;
+
+/* A source, stage or sink of one pipeline: 1, 2, 3... in the order of adding. 0 is none. */
+typedef uint32_t mr_node;
+
+#define MR_NODE_INPUT_LIMIT 8
+
+typedef enum mr_error_policy {
+    MR_ERROR_STOP = 0, /* the first failure ends the run; finished items before it are delivered */
+    MR_ERROR_SKIP = 1  /* a failed item is left out everywhere and listed; the rest goes on */
+} mr_error_policy;
+
+/* Zero means the default for every field. */
+typedef struct mr_pipeline_options {
+    const char *name;
+    uint64_t chunk_bytes;    /* a parcel's size at its largest edge; 0 = auto, from the measured copy
+                                latency and bandwidth. A single item may be larger */
+    uint32_t parcel_items;   /* items in a parcel at most; 0 = auto. 1 = never merged */
+    uint32_t slot_count;     /* parcels in flight at most; 0 = auto; 1 to 1024 */
+    mr_error_policy on_error;
+    uint32_t retry_limit;    /* times a failed item's stage is tried again, inputs untouched, before
+                                on_error applies; for failures that the stage's function reports */
+    uint64_t memory_limit;   /* bytes of slots per device at most; 0 = half of what is free */
+    bool is_measured;        /* sample device times for the report (timing events on one parcel in
+                                sixteen). Without it busy times are of the host's view */
+} mr_pipeline_options;
+
+MR_API MR_MUST_USE mr_status mr_pipeline_create(const mr_pipeline_options *options,
+                                                mr_pipeline **out);
+MR_API void mr_pipeline_destroy(mr_pipeline *pipeline);
+
+/* ---- source ---- */
+
+/* One item as the source gives it. Either write up to capacity_bytes to `data`, or lend: set `data` to
+ * memory of yours, or `buffer` and `offset`. Lent memory stays untouched until give_back. Lent items
+ * that follow one another in memory are merged into one copy. */
+typedef struct mr_source_item {
+    uint64_t index;        /* in: 0, 1, 2... */
+    size_t capacity_bytes; /* in: item_bytes */
+    void *data;            /* in: the slot (NULL when the source lends); out: the lent address */
+    mr_buffer *buffer;     /* out: the lent buffer, instead of data; NULL in */
+    size_t offset;         /* out: where in it */
+    size_t size_bytes;     /* out: at most item_bytes; 0 is an empty item */
+} mr_source_item;
+
+/* MR_OK with an item, MR_END when there are no more (nothing is taken from `item`), or a failure. May
+ * block; then it should come back soon after mr_pipeline_cancel (see `interrupt`). */
+typedef mr_status (*mr_source_next)(void *context, mr_source_item *item);
+
+typedef struct mr_source_options {
+    const char *name;
+    mr_source_next next;       /* required unless `memory` is set */
+    void (*give_back)(void *context, uint64_t first_index, uint32_t item_count); /* lent items are no
+                                  longer read; in order. May be NULL */
+    void (*interrupt)(void *context); /* called once on cancel, from another thread. May be NULL */
+    void *context;
+    size_t item_bytes;         /* the largest item. Required, unless `memory`: there 0 = auto chunks */
+    uint64_t item_count;       /* if known: for checks and progress; 0 = unknown */
+    bool is_lending;           /* `next` lends */
+    bool is_pageable;          /* lent addresses are ordinary memory: stage them for a GPU */
+    bool is_inline;            /* called by the submitting thread: no hand-over, must not block */
+    /* The simplest source: one range of memory, cut into items of item_bytes (the last may be
+     * shorter). `granule_bytes`: auto chunks are a multiple of it (0 = 4096). */
+    mr_buffer *memory;
+    size_t memory_offset;
+    size_t memory_bytes;
+    size_t granule_bytes;
+} mr_source_options;
+
+MR_API MR_MUST_USE mr_status mr_pipeline_add_source(mr_pipeline *pipeline,
+                                                    const mr_source_options *options, mr_node *out);
+
+/* ---- stages ---- */
+
+/* The items of one parcel on one edge: item k is at offset + k * stride_bytes of buffer and has
+ * sizes[k] bytes. stride_bytes equals the item size when items are packed (is_packed). */
+typedef struct mr_parcel_view {
+    mr_buffer *buffer;
+    size_t offset;
+    size_t stride_bytes;
+    size_t capacity_bytes; /* of one item */
+    size_t *sizes;         /* inputs: read only. Output: preset, the stage may lower them */
+    bool is_packed;        /* all sizes but the last equal stride_bytes: one contiguous range */
+} mr_parcel_view;
+
+typedef struct mr_stage_call {
+    mr_stream *stream;          /* enqueue here; inputs are ready and the output is free in its order */
+    mr_device *device;
+    uint64_t first_index;       /* of the parcel's first item in this call */
+    uint32_t item_count;        /* items in this call: 1 unless is_parcel_wise */
+    uint32_t input_count;
+    const mr_parcel_view *inputs;
+    mr_parcel_view *output;     /* NULL for a stage without output */
+    uint32_t replica;           /* 0 to replicas-1: per-replica state; calls of one replica run in order */
+    uint32_t attempt;           /* 0, then 1... on retries */
+    mr_buffer *device_sizes;    /* set by the stage when the device decides the output sizes: item_count
+                                   u64 values, written by work on `stream`. Costs a host wait */
+    size_t device_sizes_offset;
+} mr_stage_call;
+
+/* Enqueues the stage's work for call->item_count items and returns; must not wait for it. */
+typedef mr_status (*mr_stage_submit)(void *context, mr_stage_call *call);
+
+/* Does the stage's work on the host, in stream order, and returns when it is done. `sizes` as above. */
+typedef struct mr_host_call {
+    uint64_t first_index;
+    uint32_t item_count;
+    uint32_t input_count;
+    const void *const *inputs;      /* one address per input: item k at + k * input_strides */
+    const size_t *input_strides;
+    const size_t *const *input_sizes;
+    void *output;
+    size_t output_stride;
+    size_t *output_sizes;
+    uint32_t replica;
+    uint32_t attempt;
+} mr_host_call;
+typedef mr_status (*mr_stage_work)(void *context, mr_host_call *call);
+
+#define MR_REPLICAS_AUTO UINT32_MAX
+
+typedef struct mr_stage_options {
+    const char *name;
+    mr_device *device;          /* required; where the stage's stream and output live */
+    mr_stage_submit submit;     /* one of submit and work */
+    mr_stage_work work;         /* host work: runs on the CPU device, whatever `device` its neighbours
+                                   have; `device` must be a CPU device */
+    void *context;
+    mr_node inputs[MR_NODE_INPUT_LIMIT]; /* all 0: the node added last */
+    size_t output_bytes;        /* of the largest output item; 0 = as the first input */
+    bool has_no_output;         /* reads only; nothing may follow it */
+    size_t (*output_size)(void *context, uint64_t index, const size_t *input_sizes); /* the preset of
+                                   sizes[k]; NULL = output_bytes if that is set, else the first input's
+                                   size */
+    uint32_t replicas;          /* 0 or 1: items in order, one after the other (the stage may keep
+                                   state). n: up to n parcels at once; items are independent.
+                                   MR_REPLICAS_AUTO: as many as pay */
+    bool is_parcel_wise;        /* one call for a whole parcel instead of one per item */
+    bool is_in_place;           /* the output is the input's memory (the stage then sees equal buffers)
+                                   where nobody else reads that input; such a stage is not retried */
+    int priority;               /* of its stream */
+} mr_stage_options;
+
+MR_API MR_MUST_USE mr_status mr_pipeline_add_stage(mr_pipeline *pipeline,
+                                                   const mr_stage_options *options, mr_node *out);
+
+/* ---- sinks ---- */
+
+typedef struct mr_sink_item {
+    uint64_t index;
+    const void *data;  /* in host memory; where the sink lent, its own memory */
+    size_t size_bytes;
+} mr_sink_item;
+
+/* One item, in order, skipped ones left out. May block. */
+typedef mr_status (*mr_sink_take)(void *context, const mr_sink_item *item);
+
+typedef struct mr_sink_options {
+    const char *name;
+    mr_sink_take take;         /* may be NULL with `memory` */
+    /* Lends memory of the sink's for item `index` (capacity: the edge's item size), before its work is
+     * submitted; *data = NULL: no more room is a failure. May be NULL: the pipeline's slots. */
+    mr_status (*lend)(void *context, uint64_t index, size_t capacity_bytes, void **data);
+    void *context;
+    mr_node input;             /* 0: the node added last */
+    bool is_pageable;          /* lent addresses are ordinary memory: stage them */
+    bool is_inline;            /* called by the submitting thread */
+    /* The simplest sink: items one after the other into one range (item k at k * item size). */
+    mr_buffer *memory;
+    size_t memory_offset;
+    size_t memory_bytes;
+} mr_sink_options;
+
+MR_API MR_MUST_USE mr_status mr_pipeline_add_sink(mr_pipeline *pipeline,
+                                                  const mr_sink_options *options, mr_node *out);
+
+/* ---- running ---- */
+
+/* Checks everything, allocates slots, starts, waits for the end. MR_OK: every item came out or is
+ * listed as skipped. MR_E_CANCELLED after cancel. May block. A pipeline may be run again. */
+MR_API MR_MUST_USE mr_status mr_pipeline_run(mr_pipeline *pipeline);
+
+/* The same in two steps. */
+MR_API MR_MUST_USE mr_status mr_pipeline_start(mr_pipeline *pipeline);
+MR_API MR_MUST_USE mr_status mr_pipeline_wait(mr_pipeline *pipeline, uint64_t timeout_ns);
+
+/* No new items; what is in flight ends and is delivered up to the first gap. Idempotent. Never
+ * blocks. [any thread] */
+MR_API void mr_pipeline_cancel(mr_pipeline *pipeline);
+
+/* Takes no more items from the source, finishes all it has, then ends as at end of stream. Never
+ * blocks. [any thread] */
+MR_API void mr_pipeline_drain(mr_pipeline *pipeline);
+
+typedef struct mr_pipeline_progress_now {
+    uint64_t items_in, items_out, items_skipped;
+    uint64_t bytes_in, bytes_out;
+    uint64_t elapsed_ns;
+    uint64_t item_count; /* expected; 0 = unknown */
+} mr_pipeline_progress_now;
+MR_API void mr_pipeline_progress(const mr_pipeline *pipeline, mr_pipeline_progress_now *out);
+
+typedef enum mr_node_kind {
+    MR_NODE_SOURCE = 1,
+    MR_NODE_STAGE,
+    MR_NODE_SINK,
+    MR_NODE_COPY /* implied: to a device, from a device, between devices */
+} mr_node_kind;
+
+typedef struct mr_node_report {
+    mr_node node;           /* 0 for implied copies */
+    mr_node_kind kind;
+    char name[64];          /* "copy in", "median", "copy out"... */
+    char device[32];
+    uint64_t items, bytes_in, bytes_out;
+    uint64_t busy_ns;       /* time the node's work ran; device time where sampled and scaled up */
+    uint64_t wait_ns;       /* time it was ready but starved or blocked (elapsed - busy for streams) */
+    uint64_t failures, retries;
+    uint32_t replicas;
+    bool is_sampled;        /* busy_ns comes from device timing */
+} mr_node_report;
+
+typedef struct mr_skipped_item {
+    uint64_t index;
+    mr_node node;
+    mr_status status;
+    char words[256];
+} mr_skipped_item;
+
+typedef struct mr_pipeline_report {
+    uint64_t items_in, items_out, items_skipped; /* items_in = items_out + items_skipped on success */
+    uint64_t bytes_in, bytes_out;
+    uint64_t elapsed_ns;
+    uint64_t chunk_bytes;      /* as used */
+    uint32_t parcel_items;     /* the most in one parcel */
+    uint32_t slot_count;
+    uint32_t stream_count;
+    uint64_t parcels;
+    uint64_t slot_memory_bytes;/* all devices and pinned host memory */
+    double overlap;            /* (sum of busy times) / elapsed: 1 = nothing overlapped */
+    double overlap_bound;      /* (sum of busy times) / (longest busy time): the most there could be */
+    const mr_node_report *nodes;
+    size_t node_count;
+    size_t bottleneck;         /* index into nodes: the busiest */
+    const mr_skipped_item *skipped; /* the first 1024 in item order */
+    size_t skipped_count;
+} mr_pipeline_report;
+
+/* Of the last run. Borrowed until the next run or destroy. MR_E_STATE before the first or while
+ * running. */
+MR_API MR_MUST_USE mr_status mr_pipeline_report_get(const mr_pipeline *pipeline,
+                                                    const mr_pipeline_report **out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The heap: libc's, behind one test of a countdown that only tests set.
+ */
+#include "base/alloc.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Zero: never fail. Otherwise the number of allocations up to and including the one that fails. */
+static _Atomic uint64_t fail_countdown;
+static _Atomic int fail_is_lasting;
+static _Atomic int has_failed;
+
+void mr__alloc_fail_at(uint64_t countdown, int is_lasting)
+{
+    atomic_store(&has_failed, 0);
+    atomic_store(&fail_is_lasting, is_lasting);
+    atomic_store(&fail_countdown, countdown);
+}
+
+int mr__alloc_has_failed(void)
+{
+    return atomic_load(&has_failed);
+}
+
+static int must_fail(void)
+{
+    uint64_t left = atomic_load_explicit(&fail_countdown, memory_order_relaxed);
+    while (left) {
+        const uint64_t next = left == 1 && atomic_load(&fail_is_lasting) ? 1 : left - 1;
+        if (!atomic_compare_exchange_weak(&fail_countdown, &left, next))
+            continue;
+        if (left != 1)
+            return 0;
+        atomic_store(&has_failed, 1);
+        return 1;
+    }
+    return 0;
+}
+
+void *mr__zalloc(size_t size_bytes)
+{
+    return must_fail() ? NULL : calloc(1, size_bytes ? size_bytes : 1);
+}
+
+void *mr__zalloc_array(size_t count, size_t size_bytes)
+{
+    return must_fail() ? NULL : calloc(count ? count : 1, size_bytes ? size_bytes : 1);
+}
+
+void *mr__alloc_aligned(size_t alignment, size_t size_bytes)
+{
+    void *block = NULL;
+    if (must_fail() || posix_memalign(&block, alignment, size_bytes ? size_bytes : 1))
+        return NULL;
+    return block;
+}
+
+void *mr__zalloc_aligned(size_t alignment, size_t size_bytes)
+{
+    void *block = mr__alloc_aligned(alignment, size_bytes);
+    return block ? memset(block, 0, size_bytes) : NULL;
+}
+
+void *mr__resize_array(void *block, size_t count, size_t size_bytes)
+{
+    return must_fail() ? NULL : reallocarray(block, count ? count : 1, size_bytes ? size_bytes : 1);
+}
+
+char *mr__copy_text(const char *text)
+{
+    return !text || must_fail() ? NULL : strdup(text);
+}
+
+char *mr__format_text(const char *format, ...)
+{
+    if (must_fail())
+        return NULL;
+
+    char *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    const int length = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    return length < 0 ? NULL : text;
+}
+
+void mr__free(void *block)
+{
+    free(block);
+}
