@@ -73,6 +73,7 @@ endfunction()
 # millrace_fuzz(NAME) builds tests/fuzz/fuzz_NAME.c and runs it briefly over tests/fuzz/corpus/NAME.
 # New inputs stay in the build folder. Only in the fuzz preset.
 set(MILLRACE_FUZZ_SECONDS 15 CACHE STRING "Seconds that the test run gives each fuzz target")
+add_custom_target(fuzz)
 function(millrace_fuzz name)
     if(NOT MILLRACE_FUZZ)
         return()
@@ -80,6 +81,7 @@ function(millrace_fuzz name)
     set(corpus ${CMAKE_CURRENT_BINARY_DIR}/corpus/${name})
     file(MAKE_DIRECTORY ${corpus})
     add_executable(fuzz_${name} fuzz_${name}.c)
+    add_dependencies(fuzz fuzz_${name})
     target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
     target_link_libraries(fuzz_${name} PRIVATE millrace_job_static millrace_static)
     millrace_add_test(fuzz.${name} fuzz 300 fuzz_${name} -seed=1

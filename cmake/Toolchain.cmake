@@ -9,6 +9,7 @@ if(MILLRACE_CCACHE)
 endif()
 
 add_compile_options(-Wall -Wextra)
+add_compile_definitions($<$<COMPILE_LANGUAGE:C>:_GNU_SOURCE>)
 if(MILLRACE_WERROR)
     add_compile_options(-Werror)
 endif()
