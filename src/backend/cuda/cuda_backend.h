@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cuda/cuda_backend.h - the CUDA backend's objects, and how its files reach the driver.
+ *
+ * cuda_backend.c  the driver found, and the table of entries
+ * cuda_device.c   devices: primary context, properties, peers
+ * cuda_memory.c   device, pinned and pageable memory, the ordered pool, registration
+ * cuda_queue.c    streams
+ * cuda_work.c     copies, fills, host functions
+ * cuda_point.c    events, pooled
+ * cuda_gate.c     words that the host opens and streams wait for
+ * cuda_function.c modules and launches; cuda_nvrtc.c the run-time compiler
+ */
+#ifndef MR__CUDA_BACKEND_H
+#define MR__CUDA_BACKEND_H
+
+#include "backend/backend.h"
+#include "backend/cuda/cuda_error.h"
+#include "backend/cuda/cuda_symbols.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct cuda_device;
+
+struct cuda_backend {
+    struct mr_backend base;
+    void *library;
+    struct cuda_symbols cu;
+    int driver_version; /* 13000 is 13.0 */
+    uint32_t device_count;
+    pthread_mutex_t lock;         /* the fields below */
+    struct cuda_device **devices; /* the open ones by index, for peers; NULL where closed */
+};
+
+/* A pooled event. Points with and without timing live in pools of their own. */
+struct cuda_point {
+    struct mr_point base;
+    struct cuda_device *device;
+    CUevent event;
+    bool has_timing;
+    atomic_bool is_reached; /* seen fired: the driver is not asked again */
+    atomic_uint reference_count;
+    struct cuda_point *next; /* in a pool */
+};
+
+/* A host function in flight, so that it runs even when the driver drops it behind a failure. */
+struct cuda_call {
+    struct cuda_queue *queue;
+    void (*function)(void *context);
+    void *context;
+    struct cuda_call *previous, *next;
+};
+
+struct cuda_device {
+    struct mr_backend_device base;
+    const struct cuda_symbols *cu;
+    struct cuda_backend *backend;
+    uint32_t index;
+    CUdevice ordinal;
+    CUcontext context; /* the primary context, retained */
+    mr_device_properties properties;
+    size_t pitch_limit;   /* of 2-D copies */
+    bool can_wait_values; /* streams wait for words in host memory by themselves */
+    bool can_register_read_only;
+    CUmemoryPool pool; /* NULL without ordered pools */
+
+    /* Points given back: [0] without, [1] with timing. Pushed one by one, taken all at once, which
+     * is why no entry can come back between a look and an exchange. */
+    _Atomic(struct cuda_point *) returned[2];
+
+    pthread_mutex_t gate_lock; /* the two fields below */
+    struct cuda_gate *gates;   /* free ones */
+    struct cuda_gate_slab *gate_slabs;
+
+    pthread_mutex_t call_lock; /* the calls below and every queue's list of calls */
+    struct cuda_call *calls;   /* free ones */
+};
+
+struct cuda_queue {
+    struct mr_queue base;
+    struct cuda_device *device;
+    CUstream stream;
+    mr_stream_kind kind;
+    bool is_owned;               /* destroyed with the queue */
+    pthread_t thread;            /* PER_THREAD: whose stream it is */
+    CUevent tail;                /* PER_THREAD: after the newest work, for waits by other threads */
+    struct cuda_point *spare[2]; /* points at hand for the recording thread */
+    struct cuda_call *calls;     /* in flight; under the device's call_lock */
+};
+
+extern const struct mr_backend_ops mr__cuda_backend;
+
+/* Downcasts. */
+static inline struct cuda_backend *cuda_backend_from(struct mr_backend *base)
+{
+    assert(base->ops == &mr__cuda_backend);
+    return (struct cuda_backend *)base;
+}
+
+static inline struct cuda_device *cuda_device_from(struct mr_backend_device *base)
+{
+    assert(base->ops == &mr__cuda_backend);
+    return (struct cuda_device *)base;
+}
+
+static inline struct cuda_queue *cuda_queue_from(struct mr_queue *base)
+{
+    assert(base->ops == &mr__cuda_backend);
+    return (struct cuda_queue *)base;
+}
+
+static inline struct cuda_point *cuda_point_from(struct mr_point *base)
+{
+    assert(base->ops == &mr__cuda_backend);
+    return (struct cuda_point *)base;
+}
+
+/*
+ * Makes the device's context current for this thread; mr__cuda_leave puts the caller's back. Other
+ * code in the thread may change the current context at any time, so the driver is asked each time:
+ * it keeps it in thread-local memory, and answers in a few nanoseconds.
+ *
+ *     bool is_pushed;
+ *     CUresult result = mr__cuda_enter(device, &is_pushed);
+ *     if (!result)
+ *         result = device->cu->cuMemAlloc(&address, size_bytes);
+ *     mr__cuda_leave(device, is_pushed);
+ */
+static inline CUresult mr__cuda_enter(const struct cuda_device *device, bool *is_pushed)
+{
+    *is_pushed = false;
+    CUcontext current = NULL;
+    CUresult result = device->cu->cuCtxGetCurrent(&current);
+    if (result || current == device->context)
+        return result;
+    result = device->cu->cuCtxPushCurrent(device->context);
+    *is_pushed = !result;
+    return result;
+}
+
+static inline void mr__cuda_leave(const struct cuda_device *device, bool is_pushed)
+{
+    CUcontext popped;
+    if (is_pushed)
+        device->cu->cuCtxPopCurrent(&popped);
+}
+
+/* The entries, by file. What each does is said in backend.h. */
+
+mr_status mr__cuda_device_open(struct mr_backend *backend, uint32_t index,
+                               const mr_device_options *options, struct mr_backend_device **out);
+void mr__cuda_device_close(struct mr_backend_device *device);
+void mr__cuda_device_describe(struct mr_backend_device *device, mr_device_properties *properties);
+mr_status mr__cuda_device_memory(struct mr_backend_device *device, uint64_t *free_bytes,
+                                 uint64_t *total_bytes);
+uint64_t mr__cuda_device_now_ns(struct mr_backend_device *device);
+mr_status mr__cuda_device_synchronize(struct mr_backend_device *device);
+void *mr__cuda_device_native(struct mr_backend_device *device);
+bool mr__cuda_peer_possible(struct mr_backend_device *device, struct mr_backend_device *peer);
+
+mr_status mr__cuda_memory_create(struct mr_backend_device *device, size_t size_bytes,
+                                 mr_place place, struct mr_memory *out);
+void mr__cuda_memory_destroy(struct mr_memory *memory);
+mr_status mr__cuda_memory_create_ordered(struct mr_queue *queue, size_t size_bytes,
+                                         struct mr_memory *out);
+void mr__cuda_memory_destroy_ordered(struct mr_queue *queue, struct mr_memory *memory);
+mr_status mr__cuda_memory_register(struct mr_backend_device *device, void *address,
+                                   size_t size_bytes, struct mr_memory *out);
+void mr__cuda_memory_unregister(struct mr_memory *memory);
+
+mr_status mr__cuda_queue_create(struct mr_backend_device *device, mr_stream_kind kind, int priority,
+                                struct mr_queue **out);
+mr_status mr__cuda_queue_wrap(struct mr_backend_device *device, void *native,
+                              struct mr_queue **out);
+void mr__cuda_queue_destroy(struct mr_queue *queue);
+void *mr__cuda_queue_native(struct mr_queue *queue);
+mr_status mr__cuda_queue_query(struct mr_queue *queue);
+mr_status mr__cuda_queue_wait(struct mr_queue *queue, uint64_t timeout_ns);
+
+mr_status mr__cuda_copy(struct mr_queue *queue, const struct mr_transfer *transfer);
+mr_status mr__cuda_fill(struct mr_queue *queue, const struct mr_memory *memory, size_t offset,
+                        size_t size_bytes, uint32_t value, uint32_t value_bytes);
+mr_status mr__cuda_call(struct mr_queue *queue, void (*function)(void *context), void *context);
+
+mr_status mr__cuda_point_record(struct mr_queue *queue, bool has_timing, struct mr_point **out);
+void mr__cuda_point_retain(struct mr_point *point);
+void mr__cuda_point_release(struct mr_point *point);
+mr_status mr__cuda_point_query(struct mr_point *point);
+mr_status mr__cuda_point_wait(struct mr_point *point, uint64_t timeout_ns);
+mr_status mr__cuda_point_elapsed(struct mr_point *start, struct mr_point *end, int64_t *elapsed_ns);
+mr_status mr__cuda_queue_wait_point(struct mr_queue *queue, struct mr_point *point);
+
+mr_status mr__cuda_gate_create(struct mr_backend_device *device, struct mr_gate **out);
+void mr__cuda_gate_open(struct mr_gate *gate);
+void mr__cuda_gate_destroy(struct mr_gate *gate);
+mr_status mr__cuda_queue_wait_gate(struct mr_queue *queue, struct mr_gate *gate);
+
+mr_status mr__cuda_launch(struct mr_queue *queue, struct mr_function *function,
+                          const struct mr_function_launch *launch);
+mr_status mr__cuda_function_create(struct mr_backend_device *device,
+                                   const struct mr_function_source *source,
+                                   struct mr_function **out);
+void mr__cuda_function_destroy(struct mr_function *function);
+const char *mr__cuda_function_signature(struct mr_function *function);
+
+/* Said after every submission to a queue: other threads wait for a PER_THREAD queue through its
+ * tail, because the driver's handle means each caller's own stream. */
+void mr__cuda_queue_mark_tail(struct cuda_queue *queue);
+
+static inline void mr__cuda_queue_submitted(struct cuda_queue *queue)
+{
+    if (queue->kind == MR_STREAM_PER_THREAD)
+        mr__cuda_queue_mark_tail(queue);
+}
+
+/* Between files of this folder. */
+void mr__cuda_points_destroy(struct cuda_device *device);
+void mr__cuda_point_give_back(struct cuda_device *device, struct cuda_point *points);
+void mr__cuda_gates_destroy(struct cuda_device *device);
+void mr__cuda_calls_run_lost(struct cuda_queue *queue);
+void mr__cuda_calls_destroy(struct cuda_device *device);
+
+#endif
