@@ -22,10 +22,11 @@
  * it.
  *
  * Ownership  mr_job_load and mr_job_parse give a job; mr_job_destroy takes it. Text that a job
- * answers with is borrowed until the next run or destroy. Threads    One thread at a time per job.
- * mr_job_cancel is [any thread], and may be called from a signal handler. Errors     mr_status.
- * mr_last_error() has the words; for a job with several problems those of the first, and how many
- * there are.
+ *            answers with is borrowed until the next run or destroy.
+ * Threads    One thread at a time per job. mr_job_cancel is [any thread], and may be called from a
+ *            signal handler.
+ * Errors     mr_status. mr_last_error() has the words; for a job with several problems those of the
+ *            first, and how many there are.
  */
 #ifndef MR_JOB_H
 #define MR_JOB_H
