@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The backends, in the order in which "auto" tries them. The only file that names them.
+ */
+#include "backend/backend.h"
+
+const struct mr_backend_ops *const mr__backends[] = {
+    NULL,
+};
