@@ -39,6 +39,8 @@ struct mr_device {
     struct mr_stream *legacy;
     struct mr__thread_stream *thread_streams;
     uint32_t ending_count; /* default streams that ending threads are destroying */
+
+    uint64_t relay_count; /* crossings from or to the device; under the lock of relay.c */
 };
 
 static inline void mr__device_add_child(mr_device *device)

@@ -86,7 +86,4 @@ mr_status mr__stream_adopt(mr_device *device, struct mr_queue *queue, const char
 /* Waits for the work, then frees the stream, of whatever kind. */
 void mr__stream_end(mr_stream *stream);
 
-/* Enqueues a host function, whose failure becomes the stream's. */
-mr_status mr__stream_submit_call(mr_stream *stream, mr_host_function function, void *context);
-
 #endif

@@ -18,7 +18,7 @@ struct mr__stream_life {
     _Atomic uint32_t references;
     uint64_t stream_id;
     const char *stream_name; /* inside this allocation */
-    const char *device_id;   /* valid while the stream lives */
+    char device_id[32];
 
     /* The first failure. `sequence` and `words` are written once, before `status` is. */
     _Atomic int status; /* mr_status; 0 while nothing has failed */

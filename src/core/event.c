@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Events: snapshots of streams, and the waits that they make unnecessary.
+ *
+ * A record on a stream that was given nothing since its last record shares that record's point. A
+ * wait is left out when stream order, an earlier wait, or a point seen to be reached implies it.
+ */
+#include "core/event.h"
+
+#include "base/alloc.h"
+#include "core/operation.h"
+#include "core/relay.h"
+
+#include <inttypes.h>
+
+mr_status mr_event_create(mr_device *device, const mr_event_options *options, mr_event **out)
+{
+    *out = NULL;
+    if (!device)
+        return mr_error_set(MR_E_INVALID, "mr_event_create: device is NULL");
+    mr_event *event = mr__zalloc(sizeof *event);
+    if (!event)
+        return mr_error_set(MR_E_NO_MEMORY, "mr_event_create: out of memory");
+
+    event->device = device;
+    event->has_timing = options && options->has_timing;
+    mr__device_add_child(device);
+    *out = event;
+    return MR_OK;
+}
+
+void mr_event_destroy(mr_event *event)
+{
+    if (!event)
+        return;
+    if (event->point)
+        event->point->ops->point_release(event->point);
+    mr__stream_life_release(event->life);
+    mr__device_remove_child(event->device);
+    mr__free(event);
+}
+
+/* ---- recording ---- */
+
+/* Default and blocking streams are reached by work that others were given, and foreign streams by
+ * work that we do not see: there, no record is redundant. */
+static bool has_current_point(const mr_stream *stream)
+{
+    return stream->point && stream->point_sequence == mr__stream_sequence(stream) &&
+           stream->kind == MR_STREAM_NON_BLOCKING && !stream->is_foreign;
+}
+
+/* Puts a new point, whose count the event takes over, on the stream as its last. */
+static mr_status record_point(mr_stream *stream, bool has_timing, struct mr_point **out)
+{
+    const struct mr_backend_ops *ops = stream->ops;
+    const mr_status status = ops->point_record(stream->queue, has_timing, out);
+    if (status)
+        return status;
+
+    if (stream->point)
+        ops->point_release(stream->point);
+    ops->point_retain(*out);
+    stream->point = *out;
+    stream->point_sequence = mr__stream_advance(stream);
+    return MR_OK;
+}
+
+/* Takes over the count on `point`. */
+static void keep_point(mr_event *event, mr_stream *stream, struct mr_point *point)
+{
+    if (event->point)
+        event->point->ops->point_release(event->point);
+    if (event->life != stream->life) {
+        mr__stream_life_release(event->life);
+        event->life = mr__stream_life_retain(stream->life);
+        event->stream_id = stream->id;
+    }
+    event->point = point;
+    event->sequence = stream->point_sequence;
+    atomic_store_explicit(&event->is_reached, false, memory_order_relaxed);
+}
+
+static mr_status check_record(const mr_event *event, const mr_stream *stream)
+{
+    if (!event || !stream)
+        return mr_error_set(MR_E_INVALID, "mr_event_record: %s is NULL",
+                            event ? "stream" : "event");
+    return mr_error_set(MR_E_INVALID,
+                        "mr_event_record: the event is of %s, stream '%s' of %s; create the event "
+                        "on the stream's device",
+                        event->device->properties.id, stream->life->stream_name,
+                        stream->device->properties.id);
+}
+
+mr_status mr_event_record(mr_event *event, mr_stream *stream)
+{
+    if (!event || !stream || event->device != stream->device)
+        return check_record(event, stream);
+
+    if (!event->has_timing && has_current_point(stream)) {
+        if (event->point != stream->point) {
+            stream->ops->point_retain(stream->point);
+            keep_point(event, stream, stream->point);
+        }
+    } else {
+        struct mr_point *point;
+        const mr_status status = record_point(stream, event->has_timing, &point);
+        if (status)
+            return status;
+        keep_point(event, stream, point);
+    }
+    if (mr__operation_is_wanted(stream->device))
+        mr__operation_emit_plain(stream->device, MR_OPERATION_RECORD, stream, event->sequence);
+    return MR_OK;
+}
+
+/* ---- waiting by a stream ---- */
+
+static void emit_wait(const mr_stream *stream, const mr_event *event, bool is_skipped)
+{
+    mr_operation operation = {
+        .kind = is_skipped ? MR_OPERATION_WAIT_SKIPPED : MR_OPERATION_WAIT,
+        .stream_id = stream->id,
+        .sequence = mr__stream_sequence(stream),
+        .name = stream->life->stream_name,
+        .other_stream_id = event->stream_id,
+        .other_sequence = event->sequence,
+    };
+    mr__operation_emit(stream->device, &operation);
+}
+
+static bool is_implied(const mr_stream *stream, const mr_event *event)
+{
+    return !event->point || event->stream_id == stream->id ||
+           atomic_load_explicit(&event->is_reached, memory_order_acquire) ||
+           mr__stream_has_waited(stream, event->stream_id, event->sequence);
+}
+
+static mr_status submit_wait(mr_stream *stream, const mr_event *event)
+{
+    if (event->point->ops != stream->ops)
+        return mr__relay_wait(stream, event);
+
+    const mr_status status = stream->ops->queue_wait_point(stream->queue, event->point);
+    if (!status)
+        mr__stream_advance(stream);
+    return status;
+}
+
+mr_status mr_stream_wait_event(mr_stream *stream, const mr_event *event)
+{
+    if (!stream || !event)
+        return mr_error_set(MR_E_INVALID, "mr_stream_wait_event: %s is NULL",
+                            stream ? "event" : "stream");
+
+    const bool is_skipped = is_implied(stream, event);
+    if (!is_skipped) {
+        const mr_status status = submit_wait(stream, event);
+        if (status)
+            return status;
+        mr__stream_note_wait(stream, event->stream_id, event->sequence);
+    }
+    if (mr__operation_is_wanted(stream->device))
+        emit_wait(stream, event, is_skipped);
+    return MR_OK;
+}
+
+/* ---- waiting and looking by the host ---- */
+
+/* What the host is told once the point has answered `status`. */
+static mr_status judge(const mr_event *event, mr_status status)
+{
+    if (status == MR_E_BUSY || status == MR_E_TIMEOUT)
+        return status;
+    if (status) {
+        mr__stream_life_fail(event->life, event->sequence, status, mr_last_error());
+        return status;
+    }
+    atomic_store_explicit(&((mr_event *)event)->is_reached, true, memory_order_release);
+    return mr__stream_life_check(event->life, event->sequence);
+}
+
+mr_status mr_event_wait_for(const mr_event *event, uint64_t timeout_ns)
+{
+    if (!event)
+        return mr_error_set(MR_E_INVALID, "mr_event_wait: event is NULL");
+    if (mr__operation_is_wanted(event->device)) {
+        mr_operation operation = { .kind = MR_OPERATION_HOST_WAIT,
+                                   .stream_id = event->stream_id,
+                                   .sequence = event->sequence };
+        mr__operation_emit(event->device, &operation);
+    }
+    if (!event->point)
+        return MR_OK;
+
+    const mr_status status = judge(event, event->point->ops->point_wait(event->point, timeout_ns));
+    if (status == MR_E_TIMEOUT)
+        return mr_error_set(status,
+                            "mr_event_wait_for: the event of stream '%s' has not fired after "
+                            "%" PRIu64 " ns",
+                            event->life->stream_name, timeout_ns);
+    return status;
+}
+
+mr_status mr_event_wait(const mr_event *event)
+{
+    return mr_event_wait_for(event, MR_FOREVER);
+}
+
+mr_status mr_event_query(const mr_event *event)
+{
+    if (!event)
+        return mr_error_set(MR_E_INVALID, "mr_event_query: event is NULL");
+    if (!event->point)
+        return MR_OK;
+    if (atomic_load_explicit(&event->is_reached, memory_order_acquire))
+        return mr__stream_life_check(event->life, event->sequence);
+    return judge(event, event->point->ops->point_query(event->point));
+}
+
+static mr_status check_elapsed(const mr_event *start, const mr_event *end)
+{
+    if (!start || !end)
+        return mr_error_set(MR_E_INVALID, "mr_event_elapsed: %s is NULL", start ? "end" : "start");
+    if (start->device != end->device)
+        return mr_error_set(MR_E_INVALID, "mr_event_elapsed: start is of %s, end of %s",
+                            start->device->properties.id, end->device->properties.id);
+    if (!start->has_timing || !end->has_timing)
+        return mr_error_set(MR_E_INVALID,
+                            "mr_event_elapsed: %s has no timing; create it with has_timing",
+                            start->has_timing ? "end" : "start");
+    if (!start->point || !end->point)
+        return mr_error_set(MR_E_STATE, "mr_event_elapsed: %s was never recorded",
+                            start->point ? "end" : "start");
+    return MR_OK;
+}
+
+mr_status mr_event_elapsed(const mr_event *start, const mr_event *end, int64_t *elapsed_ns)
+{
+    *elapsed_ns = 0;
+    mr_status status = check_elapsed(start, end);
+    if (!status)
+        status = mr_event_query(start);
+    if (!status)
+        status = mr_event_query(end);
+    return status ? status : start->point->ops->point_elapsed(start->point, end->point, elapsed_ns);
+}
