@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* Zero: never fail. Otherwise the number of allocations up to and including the one that fails. */
 static _Atomic uint64_t fail_countdown;
@@ -92,4 +94,50 @@ char *mr__format_text(const char *format, ...)
 void mr__free(void *block)
 {
     free(block);
+}
+
+enum { HUGE_PAGE_BYTES = 2 << 20 };
+
+static size_t round_to_pages(size_t size_bytes)
+{
+    const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    return (size_bytes + page_bytes - 1) / page_bytes * page_bytes;
+}
+
+static void *map_anonymous(size_t size_bytes)
+{
+    void *address =
+        mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return address == MAP_FAILED ? NULL : address;
+}
+
+/* Maps a huge page more than asked and gives back what sticks out on both sides. */
+static void *map_huge(size_t size_bytes)
+{
+    unsigned char *start = map_anonymous(size_bytes + HUGE_PAGE_BYTES);
+    if (!start)
+        return NULL;
+
+    const size_t skip = -(uintptr_t)start % HUGE_PAGE_BYTES;
+    if (skip)
+        munmap(start, skip);
+    munmap(start + skip + size_bytes, HUGE_PAGE_BYTES - skip);
+
+    madvise(start + skip, size_bytes, MADV_HUGEPAGE);
+    return start + skip;
+}
+
+void *mr__map_pages(size_t size_bytes)
+{
+    if (must_fail() || size_bytes > PTRDIFF_MAX - 2 * (size_t)HUGE_PAGE_BYTES)
+        return NULL;
+
+    const size_t rounded = round_to_pages(size_bytes);
+    return rounded < HUGE_PAGE_BYTES ? map_anonymous(rounded) : map_huge(rounded);
+}
+
+void mr__unmap_pages(void *address, size_t size_bytes)
+{
+    if (address)
+        munmap(address, round_to_pages(size_bytes));
 }

@@ -14,7 +14,8 @@ void *mr__zalloc(size_t size_bytes);
 void *mr__zalloc_array(size_t count, size_t size_bytes);
 /* Zeroed, aligned to a power of two of at least sizeof(void *). */
 void *mr__zalloc_aligned(size_t alignment, size_t size_bytes);
-/* Not zeroed, aligned likewise: for large data memory, whose pages are then touched first by use. */
+/* Not zeroed, aligned likewise: for large data memory, whose pages are then touched first by use.
+ */
 void *mr__alloc_aligned(size_t alignment, size_t size_bytes);
 /* As realloc of an array; new bytes are undefined. The old block lives on when it fails. */
 void *mr__resize_array(void *block, size_t count, size_t size_bytes);
@@ -23,6 +24,12 @@ char *mr__copy_text(const char *text);
 /* printf into a fresh string. */
 char *mr__format_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void mr__free(void *block);
+
+/* Whole pages, zero, aligned to a page (from 2 MiB on to 2 MiB, in huge pages where the system
+ * lends them): for large data memory, whose pages are touched first by use. Unmapped with the same
+ * size. */
+void *mr__map_pages(size_t size_bytes);
+void mr__unmap_pages(void *address, size_t size_bytes);
 
 /* For tests: the countdown-th allocation from now fails, and every later one too when `is_lasting`.
  * 0 turns it off. Counts over all threads. */

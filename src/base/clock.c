@@ -21,3 +21,9 @@ struct timespec mr__clock_deadline(uint64_t timeout_ns)
     return (struct timespec){ .tv_sec = (time_t)(then / NS_PER_S),
                               .tv_nsec = (long)(then % NS_PER_S) };
 }
+
+uint64_t mr__clock_deadline_ns(uint64_t timeout_ns)
+{
+    const uint64_t now = mr__clock_now_ns();
+    return timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
+}

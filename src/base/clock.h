@@ -15,4 +15,7 @@ uint64_t mr__clock_now_ns(void);
  * timeout past the clock's end gives the clock's end. */
 struct timespec mr__clock_deadline(uint64_t timeout_ns);
 
+/* The same in nanoseconds; UINT64_MAX (no end) stays what it is. */
+uint64_t mr__clock_deadline_ns(uint64_t timeout_ns);
+
 #endif
