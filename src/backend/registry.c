@@ -5,5 +5,6 @@
 #include "backend/backend.h"
 
 const struct mr_backend_ops *const mr__backends[] = {
+    &mr__cpu_backend,
     NULL,
 };

@@ -28,6 +28,9 @@ static inline struct cpu_function *cpu_function_from(struct mr_function *functio
     return (struct cpu_function *)function;
 }
 
+#pragma weak mr__cpu_function_create
+#pragma weak mr__cpu_function_destroy
+#pragma weak mr__cpu_function_signature
 /* cpu_function.c: the kernel entries of the table. create sets base.ops to &mr__cpu_backend. */
 mr_status mr__cpu_function_create(struct mr_backend_device *device,
                                   const struct mr_function_source *source,
@@ -53,6 +56,17 @@ enum cpu_place {
 
 /* For tests: `hook` is called at every place by whichever thread passes; NULL takes it away. Set it
  * while no work is queued. */
-void mr__cpu_set_schedule_hook(void (*hook)(enum cpu_place place));
+typedef void (*cpu_schedule_hook)(enum cpu_place place);
+void mr__cpu_set_schedule_hook(cpu_schedule_hook hook);
+
+extern _Atomic(cpu_schedule_hook) mr__cpu_schedule_hook;
+
+static inline void mr__cpu_schedule_point(enum cpu_place place)
+{
+    const cpu_schedule_hook hook =
+        atomic_load_explicit(&mr__cpu_schedule_hook, memory_order_relaxed);
+    if (__builtin_expect(hook != NULL, 0))
+        hook(place);
+}
 
 #endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sliced jobs: the open list, joining, claiming slices, and leaving.
+ */
+#include "backend/cpu/cpu_job.h"
+
+#include "backend/cpu/cpu_backend.h"
+
+/* How many sleepers one worker wakes for a job; those wake more, so that it spreads like a tree. */
+enum { INVITATION_LIMIT = 2, LEAVE_SPINS = 100 };
+
+static uint32_t slices_left(struct cpu_job *job)
+{
+    const uint32_t next = atomic_load_explicit(&job->next_slice, memory_order_relaxed);
+    return next < job->slice_count ? job->slice_count - next : 0;
+}
+
+struct cpu_job *mr__cpu_job_join(struct cpu_scheduler *scheduler)
+{
+    for (struct cpu_job *job = scheduler->jobs; job; job = job->next) {
+        if (slices_left(job)) {
+            job->helper_count++;
+            return job;
+        }
+    }
+    return NULL;
+}
+
+bool mr__cpu_job_wants_help(struct cpu_job *job)
+{
+    return slices_left(job) > 1;
+}
+
+/* False when there are none left. */
+static bool run_slice(struct cpu_job *job)
+{
+    mr__cpu_schedule_point(CPU_PLACE_SLICE);
+    const uint32_t index = atomic_fetch_add_explicit(&job->next_slice, 1, memory_order_relaxed);
+    if (index >= job->slice_count)
+        return false;
+    job->run(job->context, &(mr_slice){ .index = index, .count = job->slice_count });
+    return true;
+}
+
+void mr__cpu_job_help(struct cpu_scheduler *scheduler, struct cpu_job *job)
+{
+    while (run_slice(job) && !atomic_load_explicit(&scheduler->urgent_mask, memory_order_relaxed))
+        continue;
+
+    /* The lock also makes what the slices wrote visible to the owner. */
+    pthread_mutex_lock(&scheduler->lock);
+    const bool is_last = --job->helper_count == 0 && job->is_closed;
+    pthread_mutex_unlock(&scheduler->lock);
+    if (is_last)
+        mr__signal_set(&job->is_left);
+}
+
+static void open_job(struct cpu_scheduler *scheduler, struct cpu_job *job)
+{
+    struct cpu_worker *guests[INVITATION_LIMIT];
+    int guest_count = 0;
+
+    pthread_mutex_lock(&scheduler->lock);
+    struct cpu_job **link = &scheduler->jobs;
+    while (*link)
+        link = &(*link)->next;
+    *link = job;
+    atomic_fetch_add(&scheduler->job_count, 1);
+
+    while (guest_count < INVITATION_LIMIT && (uint32_t)guest_count + 1 < job->slice_count &&
+           atomic_load(&scheduler->looker_count) <= (uint32_t)guest_count &&
+           (guests[guest_count] = mr__cpu_scheduler_take_idle(scheduler)))
+        guest_count++;
+    pthread_mutex_unlock(&scheduler->lock);
+
+    for (int i = 0; i < guest_count; i++)
+        mr__signal_set(&guests[i]->signal);
+}
+
+/* True when helpers are still at it. */
+static bool close_job(struct cpu_scheduler *scheduler, struct cpu_job *job)
+{
+    pthread_mutex_lock(&scheduler->lock);
+    struct cpu_job **link = &scheduler->jobs;
+    while (*link != job)
+        link = &(*link)->next;
+    *link = job->next;
+    atomic_fetch_sub(&scheduler->job_count, 1);
+    job->is_closed = true;
+    const bool has_helpers = job->helper_count > 0;
+    pthread_mutex_unlock(&scheduler->lock);
+    return has_helpers;
+}
+
+void mr__cpu_scheduler_run_job(struct cpu_scheduler *scheduler, struct cpu_job *job)
+{
+    open_job(scheduler, job);
+    while (run_slice(job))
+        continue;
+    if (!close_job(scheduler, job))
+        return;
+
+    for (int i = 0; i < LEAVE_SPINS && !mr__signal_is_set(&job->is_left); i++)
+        mr__relax();
+    mr__signal_wait(&job->is_left, UINT64_MAX);
+}
+
+bool mr__cpu_scheduler_is_busy(struct cpu_scheduler *scheduler)
+{
+    return !atomic_load_explicit(&scheduler->idle_count, memory_order_relaxed) &&
+           !atomic_load_explicit(&scheduler->looker_count, memory_order_relaxed);
+}

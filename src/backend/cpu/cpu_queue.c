@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Queues: how they are made, submitted to and run. The counter `pending` says who has a queue
+ * (cpu_queue.h); nothing here takes a lock but the device's list of queues.
+ */
+#include "backend/cpu/cpu_queue.h"
+
+#include "backend/cpu/cpu_device.h"
+#include "backend/cpu/cpu_point.h"
+#include "base/alloc.h"
+
+#include <assert.h>
+
+/* ---- life ---- */
+
+static void list_queue(struct cpu_queue *queue)
+{
+    struct cpu_device *device = queue->device;
+
+    pthread_mutex_lock(&device->queues_lock);
+    queue->id = ++device->queue_count;
+    queue->all.previous = device->last_queue;
+    if (device->last_queue)
+        device->last_queue->all.next = queue;
+    else
+        device->queues = queue;
+    device->last_queue = queue;
+
+    if (queue->kind == MR_STREAM_BLOCKING || queue->kind == MR_STREAM_PER_THREAD) {
+        queue->blocking.next = device->blocking;
+        if (device->blocking)
+            device->blocking->blocking.previous = queue;
+        device->blocking = queue;
+    }
+    pthread_mutex_unlock(&device->queues_lock);
+}
+
+static void unlist_queue(struct cpu_queue *queue)
+{
+    struct cpu_device *device = queue->device;
+
+    pthread_mutex_lock(&device->queues_lock);
+    struct cpu_queue *previous = queue->all.previous, *next = queue->all.next;
+    *(previous ? &previous->all.next : &device->queues) = next;
+    *(next ? &next->all.previous : &device->last_queue) = previous;
+
+    if (queue->kind == MR_STREAM_BLOCKING || queue->kind == MR_STREAM_PER_THREAD) {
+        previous = queue->blocking.previous;
+        next = queue->blocking.next;
+        *(previous ? &previous->blocking.next : &device->blocking) = next;
+        if (next)
+            next->blocking.previous = previous;
+    }
+    pthread_mutex_unlock(&device->queues_lock);
+}
+
+/* Whoever comes here has the queue, and nobody will come after. */
+static void free_queue(struct cpu_queue *queue)
+{
+    if (queue->id)
+        unlist_queue(queue);
+    mr__cpu_point_return_all(queue);
+    mr__cpu_ring_fini(&queue->ring);
+    mr__cpu_timeline_release(queue->timeline);
+    mr__free(queue);
+}
+
+mr_status mr__cpu_queue_make(struct cpu_device *device, mr_stream_kind kind, int priority,
+                             struct cpu_queue **out)
+{
+    *out = NULL;
+    struct cpu_queue *queue = mr__zalloc_aligned(CPU_LINE_BYTES, sizeof *queue);
+    if (!queue)
+        return mr_error_set(MR_E_NO_MEMORY, "no memory for a queue");
+
+    queue->base = (struct mr_queue){ .ops = &mr__cpu_backend, .device = &device->base };
+    queue->device = device;
+    queue->kind = kind;
+    queue->level = (uint32_t)-priority;
+    queue->waiter.queue = queue;
+    queue->timeline = mr__cpu_timeline_create();
+    if (!queue->timeline || !mr__cpu_ring_init(&queue->ring)) {
+        free_queue(queue);
+        return mr_error_set(MR_E_NO_MEMORY, "no memory for a queue's ring");
+    }
+
+    list_queue(queue);
+    *out = queue;
+    return MR_OK;
+}
+
+void mr__cpu_queue_retire(struct cpu_queue *queue)
+{
+    const uint64_t pending =
+        atomic_fetch_or_explicit(&queue->pending, CPU_QUEUE_IS_DEAD, memory_order_acq_rel);
+    if (pending == 0)
+        free_queue(queue);
+}
+
+mr_status mr__cpu_queue_create(struct mr_backend_device *device, mr_stream_kind kind, int priority,
+                               struct mr_queue **out)
+{
+    const bool is_default = kind == MR_STREAM_LEGACY || kind == MR_STREAM_PER_THREAD;
+    struct cpu_queue *queue;
+    const mr_status status =
+        is_default ? mr__cpu_default_open(cpu_device_from(device), kind, &queue)
+                   : mr__cpu_queue_make(cpu_device_from(device), kind, priority, &queue);
+    *out = queue ? &queue->base : NULL;
+    return status;
+}
+
+void mr__cpu_queue_destroy(struct mr_queue *base)
+{
+    if (!base)
+        return;
+    struct cpu_queue *queue = cpu_queue_from(base);
+    if (queue->kind == MR_STREAM_LEGACY || queue->kind == MR_STREAM_PER_THREAD)
+        mr__cpu_default_close(queue);
+    else
+        mr__cpu_queue_retire(queue);
+}
+
+void *mr__cpu_queue_native(struct mr_queue *queue)
+{
+    (void)queue;
+    return NULL;
+}
+
+mr_status mr__cpu_queue_query(struct mr_queue *base)
+{
+    struct cpu_queue *queue = cpu_queue_from(base);
+    const uint64_t target = atomic_load_explicit(&queue->submitted, memory_order_acquire);
+    return mr__cpu_timeline_has_reached(queue->timeline, target) ? MR_OK : MR_E_BUSY;
+}
+
+mr_status mr__cpu_queue_wait(struct mr_queue *base, uint64_t timeout_ns)
+{
+    struct cpu_queue *queue = cpu_queue_from(base);
+    const uint64_t target = atomic_load_explicit(&queue->submitted, memory_order_acquire);
+    return mr__cpu_timeline_wait(queue->timeline, target, timeout_ns);
+}
+
+/* ---- submission ---- */
+
+static void *reserve(struct cpu_queue *queue, enum cpu_record_kind kind, size_t size_bytes)
+{
+    void *record = mr__cpu_ring_reserve(&queue->ring, kind, size_bytes);
+    if (!record)
+        mr_error_set(MR_E_NO_MEMORY, "no memory for more work on a queue: %llu operations wait",
+                     (unsigned long long)(atomic_load(&queue->pending) & ~CPU_QUEUE_IS_DEAD));
+    return record;
+}
+
+void *mr__cpu_queue_reserve(struct cpu_queue *queue, enum cpu_record_kind kind, size_t size_bytes)
+{
+    assert(size_bytes <= CPU_RECORD_BYTES_LIMIT);
+    if (queue->kind != MR_STREAM_NON_BLOCKING && mr__cpu_default_join(queue))
+        return NULL;
+    return reserve(queue, kind, size_bytes);
+}
+
+void mr__cpu_queue_submit(struct cpu_queue *queue, struct cpu_record *record)
+{
+    mr__cpu_ring_push(&queue->ring, record);
+    const uint64_t sequence = atomic_load_explicit(&queue->submitted, memory_order_relaxed) + 1;
+    atomic_store_explicit(&queue->submitted, sequence, memory_order_release);
+
+    /* From here on the work may run, and end, and the queue be destroyed behind it. Only who raises
+     * the count from zero has the queue, until it is in the ready list. */
+    mr__cpu_schedule_point(CPU_PLACE_SUBMIT);
+    const uint64_t before = atomic_fetch_add_explicit(&queue->pending, 1, memory_order_acq_rel);
+    mr__cpu_schedule_point(CPU_PLACE_SUBMITTED);
+    if (before == 0)
+        mr__cpu_scheduler_ready(queue, false);
+}
+
+mr_status mr__cpu_queue_submit_wait(struct cpu_queue *queue, struct cpu_timeline *timeline,
+                                    uint64_t target)
+{
+    if (timeline == queue->timeline || mr__cpu_timeline_has_reached(timeline, target))
+        return MR_OK;
+
+    struct cpu_wait_record *record = reserve(queue, CPU_RECORD_WAIT, sizeof *record);
+    if (!record)
+        return MR_E_NO_MEMORY;
+    record->timeline = mr__cpu_timeline_retain(timeline);
+    record->target = target;
+    mr__cpu_queue_submit(queue, &record->head);
+    return MR_OK;
+}
+
+/* ---- running ---- */
+
+/* What a worker knows of the queue that it has. */
+struct run {
+    struct cpu_queue *queue;
+    struct cpu_worker *worker;
+    uint64_t known; /* records that may be read, counted from when the worker got the queue */
+    uint64_t done;
+    struct cpu_turn turn;
+    bool has_promised; /* a queue was made ready on the promise that this worker looks soon */
+};
+
+/* Ends the worker's hold on the queue; others may have it the moment the count is lowered. */
+static void let_go(struct run *run)
+{
+    struct cpu_queue *queue = run->queue;
+    mr__cpu_schedule_point(CPU_PLACE_LEAVE);
+    const uint64_t before =
+        atomic_fetch_sub_explicit(&queue->pending, run->done, memory_order_acq_rel);
+    const uint64_t left = before - run->done;
+
+    if (left == CPU_QUEUE_IS_DEAD)
+        free_queue(queue);
+    else if (left != 0)
+        mr__cpu_scheduler_ready(queue, true);
+}
+
+/* True when the queue now waits in the timeline's list, and is no longer the worker's. */
+static bool park(struct run *run, const struct cpu_wait_record *record)
+{
+    struct cpu_queue *queue = run->queue;
+    if (mr__cpu_timeline_has_reached(record->timeline, record->target))
+        return false;
+
+    /* The wait itself stays pending: nobody else takes the count from zero. */
+    atomic_fetch_sub_explicit(&queue->pending, run->done, memory_order_acq_rel);
+    run->known -= run->done;
+    run->done = 0;
+
+    queue->waiter.target = record->target;
+    mr__cpu_schedule_point(CPU_PLACE_PARK);
+    return mr__cpu_timeline_park(record->timeline, &queue->waiter);
+}
+
+/* Runs the oldest record; false when the queue parked instead. */
+static bool run_one(struct run *run)
+{
+    struct cpu_queue *queue = run->queue;
+    struct cpu_record *record = mr__cpu_ring_front(&queue->ring);
+
+    if (record->kind == CPU_RECORD_WAIT) {
+        const struct cpu_wait_record *wait = (const struct cpu_wait_record *)record;
+        if (park(run, wait))
+            return false;
+        mr__cpu_timeline_release(wait->timeline);
+    } else {
+        mr__cpu_record_run(run->worker, record);
+    }
+
+    mr__cpu_ring_pop(&queue->ring, record);
+    run->done++;
+    if (mr__cpu_timeline_publish(queue->timeline, ++queue->executed)) {
+        const bool looks_soon = run->done == run->known && !run->has_promised;
+        run->has_promised |=
+            mr__cpu_timeline_wake(queue->timeline, looks_soon ? run->worker->scheduler : NULL);
+    }
+    return true;
+}
+
+/* Looks for records beyond those known; stays with an empty queue for a moment. */
+static bool find_more(struct run *run)
+{
+    struct cpu_scheduler *scheduler = run->worker->scheduler;
+    const _Atomic uint64_t *pending = &run->queue->pending;
+
+    uint64_t seen = atomic_load_explicit(pending, memory_order_acquire);
+    if (seen == run->done && mr__cpu_scheduler_linger(scheduler, pending, seen))
+        seen = atomic_load_explicit(pending, memory_order_acquire);
+    run->known = seen & ~CPU_QUEUE_IS_DEAD;
+    if (run->known == run->done)
+        return false;
+
+    if (run->has_promised) {
+        run->has_promised = false;
+        mr__cpu_scheduler_hand_on(scheduler);
+    }
+    return true;
+}
+
+void mr__cpu_queue_run(struct cpu_queue *queue, struct cpu_worker *worker)
+{
+    struct run run = { .queue = queue, .worker = worker };
+    const struct cpu_scheduler *scheduler = worker->scheduler;
+
+    while (find_more(&run)) {
+        while (run.done < run.known) {
+            if (!run_one(&run))
+                return;
+            if (mr__cpu_turn_is_over(scheduler, queue->level, &run.turn)) {
+                let_go(&run);
+                return;
+            }
+        }
+    }
+    let_go(&run);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend/cpu/cpu_record.h - what lies in a queue's ring: one record for one operation.
+ */
+#ifndef MR__CPU_RECORD_H
+#define MR__CPU_RECORD_H
+
+#include "backend/cpu/cpu_ring.h"
+
+#include <millrace/kernel.h>
+
+struct cpu_function;
+struct cpu_point;
+struct cpu_worker;
+
+enum cpu_record_kind {
+    CPU_RECORD_WAIT = 1, /* for a timeline; holds a reference to it */
+    CPU_RECORD_CALL,
+    CPU_RECORD_COPY,
+    CPU_RECORD_FILL,
+    CPU_RECORD_LAUNCH,
+    CPU_RECORD_STAMP /* puts the time into a point; holds a reference to it */
+};
+
+struct cpu_wait_record {
+    struct cpu_record head;
+    struct cpu_timeline *timeline;
+    uint64_t target;
+};
+
+struct cpu_call_record {
+    struct cpu_record head;
+    void (*function)(void *context);
+    void *context;
+};
+
+struct cpu_copy_record {
+    struct cpu_record head;
+    unsigned char *target;
+    const unsigned char *source;
+    size_t target_pitch, source_pitch;
+    size_t row_bytes, row_count;
+};
+
+struct cpu_fill_record {
+    struct cpu_record head;
+    unsigned char *target;
+    size_t size_bytes;
+    uint32_t value; /* the pattern over four bytes */
+};
+
+/* `arguments` points into `values`, which follow the pointers. Rings do not move. */
+struct cpu_launch_record {
+    struct cpu_record head;
+    struct cpu_function *function;
+    uint64_t count;
+    uint32_t slice_limit;
+    uint32_t argument_count;
+    void *arguments[];
+};
+
+struct cpu_stamp_record {
+    struct cpu_record head;
+    struct cpu_point *point;
+};
+
+/* Runs any record but a wait. */
+void mr__cpu_record_run(struct cpu_worker *worker, struct cpu_record *record);
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend/cpu/cpu_scheduler.h - which worker does what: ready queues by priority, sliced jobs that
+ * idle workers join, and who sleeps.
+ *
+ * A worker without work looks around for a while before it sleeps (one at a time: the *looker*).
+ * Whoever makes work ready wakes a sleeper only when there is more work than lookers.
+ */
+#ifndef MR__CPU_SCHEDULER_H
+#define MR__CPU_SCHEDULER_H
+
+#include "backend/cpu/cpu_timeline.h"
+
+#include <millrace/kernel.h>
+
+#include <sys/types.h>
+
+enum { CPU_LEVEL_COUNT = 6 }; /* priorities 0 to -5 */
+
+struct cpu_scheduler;
+
+struct cpu_worker {
+    struct cpu_scheduler *scheduler;
+    struct cpu_worker *next_idle; /* under the scheduler's lock */
+    struct mr__signal signal;
+    pthread_t thread;
+};
+
+/* Work in `slice_count` parts, run by its owner and by those who join. On the owner's stack. */
+struct cpu_job {
+    void (*run)(void *context, const mr_slice *slice);
+    void *context;
+    uint32_t slice_count;
+
+    struct cpu_job *next; /* under the scheduler's lock, and the next two */
+    uint32_t helper_count;
+    bool is_closed; /* the owner waits for the helpers to leave */
+    struct mr__signal is_left;
+
+    _Alignas(CPU_LINE_BYTES) _Atomic uint32_t next_slice;
+};
+
+struct cpu_ready_list {
+    struct cpu_queue *first, *last;
+};
+
+struct cpu_scheduler {
+    struct cpu_worker *workers;
+    uint32_t worker_count; /* that exist; fewer while they are being started */
+    pid_t owner_process;   /* after a fork there are no workers to join */
+
+    /* Read by workers between records. Written under the lock. */
+    _Alignas(CPU_LINE_BYTES) _Atomic uint32_t
+        ready_mask;               /* a bit per level that has ready queues */
+    _Atomic uint32_t urgent_mask; /* the same while nobody is about to take them */
+    _Atomic uint32_t job_count;   /* jobs that can be joined */
+    _Atomic uint32_t idle_count;  /* workers asleep */
+
+    /* Workers that are about to look for work: looking around, lingering, or being woken. */
+    _Alignas(CPU_LINE_BYTES) _Atomic uint32_t looker_count;
+
+    _Alignas(CPU_LINE_BYTES) pthread_mutex_t lock;
+    struct cpu_ready_list ready[CPU_LEVEL_COUNT];
+    uint32_t ready_count;
+    struct cpu_worker *idle; /* sleeping, the last to fall asleep first */
+    struct cpu_job *jobs;
+    bool is_stopping;
+    uint64_t wake_count; /* how often a sleeper was woken */
+};
+
+/* Starts the workers. */
+mr_status mr__cpu_scheduler_init(struct cpu_scheduler *scheduler, uint32_t worker_count);
+
+/* Stops and joins them; no work is left. Half-built is fine. */
+void mr__cpu_scheduler_fini(struct cpu_scheduler *scheduler);
+
+/* Puts a queue that nobody has at the end of its level. `looks_soon`: the caller is a worker that is
+ * about to look for work, so that one queue needs nobody else. */
+void mr__cpu_scheduler_ready(struct cpu_queue *queue, bool looks_soon);
+
+/* What a worker that has a queue asks between records. */
+struct cpu_turn {
+    uint64_t since_ns; /* when it first saw that a queue of its level waits; 0 = it has not */
+};
+
+bool mr__cpu_turn_is_over(const struct cpu_scheduler *scheduler, uint32_t level,
+                          struct cpu_turn *turn);
+
+/* A worker whose queue is empty but likely to be filled at once waits a moment, as a looker, until
+ * `*pending` differs from `pending_seen`. True when it does. */
+bool mr__cpu_scheduler_linger(struct cpu_scheduler *scheduler, const _Atomic uint64_t *pending,
+                              uint64_t pending_seen);
+
+/* A worker that said it would look soon and has found something better to do. */
+void mr__cpu_scheduler_hand_on(struct cpu_scheduler *scheduler);
+
+/* Runs all slices and returns when they have ended; idle workers help. Called by a worker. */
+void mr__cpu_scheduler_run_job(struct cpu_scheduler *scheduler, struct cpu_job *job);
+
+/* True when no worker is free to help now. */
+bool mr__cpu_scheduler_is_busy(struct cpu_scheduler *scheduler);
+
+#endif

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Work: how each kind is written into a record, and how a worker runs it. What is large runs in
+ * slices, so that workers with nothing else to do can help, now or later.
+ */
+#include "backend/cpu/cpu_work.h"
+
+#include "backend/cpu/cpu_point.h"
+#include "backend/cpu/cpu_queue.h"
+#include "backend/cpu/cpu_scheduler.h"
+#include "base/clock.h"
+
+#include <string.h>
+
+enum {
+    SLICE_BYTES = 512 << 10, /* of a copy or a fill: tens of microseconds */
+    SLICED_BYTES = 1 << 20,  /* smaller is done before a sleeper is awake */
+    SLICE_LIMIT = 1 << 16,
+    LAUNCH_SLICE_NS = 20000,     /* what a slice of a launch should take at least */
+    LAUNCH_BUSY_NS = 200000,     /* a shorter launch runs whole when no worker is free */
+    LAUNCH_SLICES_PER_WORKER = 4 /* so that one slow worker does not hold up the others */
+};
+
+/* ---- submission ---- */
+
+mr_status mr__cpu_copy(struct mr_queue *base, const struct mr_transfer *transfer)
+{
+    struct cpu_queue *queue = cpu_queue_from(base);
+    struct cpu_copy_record *record = mr__cpu_queue_reserve(queue, CPU_RECORD_COPY, sizeof *record);
+    if (!record)
+        return MR_E_NO_MEMORY;
+
+    const struct mr_transfer *t = transfer;
+    record->target = (unsigned char *)t->target->host + t->target_offset;
+    record->source = (const unsigned char *)t->source->host + t->source_offset;
+    record->target_pitch = t->target_pitch;
+    record->source_pitch = t->source_pitch;
+    record->row_bytes = t->row_bytes;
+    record->row_count = t->row_count;
+
+    const bool is_dense = t->target_pitch == t->row_bytes && t->source_pitch == t->row_bytes;
+    if (is_dense && t->row_count > 1) {
+        record->row_bytes = t->row_bytes * t->row_count;
+        record->row_count = 1;
+    }
+    mr__cpu_queue_submit(queue, &record->head);
+    return MR_OK;
+}
+
+mr_status mr__cpu_fill(struct mr_queue *base, const struct mr_memory *memory, size_t offset,
+                       size_t size_bytes, uint32_t value, uint32_t value_bytes)
+{
+    struct cpu_queue *queue = cpu_queue_from(base);
+    struct cpu_fill_record *record = mr__cpu_queue_reserve(queue, CPU_RECORD_FILL, sizeof *record);
+    if (!record)
+        return MR_E_NO_MEMORY;
+
+    record->target = (unsigned char *)memory->host + offset;
+    record->size_bytes = size_bytes;
+    record->value = value_bytes == 1   ? (value & 0xff) * UINT32_C(0x01010101)
+                    : value_bytes == 2 ? (value & 0xffff) * UINT32_C(0x00010001)
+                                       : value;
+    mr__cpu_queue_submit(queue, &record->head);
+    return MR_OK;
+}
+
+#pragma weak mr_type_size
+static size_t value_size(const mr_parameter *parameter)
+{
+    return parameter->access == MR_ACCESS_VALUE ? mr_type_size(parameter->type) : sizeof(void *);
+}
+
+mr_status mr__cpu_launch(struct mr_queue *base, struct mr_function *function,
+                         const struct mr_function_launch *launch)
+{
+    struct cpu_queue *queue = cpu_queue_from(base);
+    const size_t count = launch->value_count;
+    struct cpu_launch_record *record = mr__cpu_queue_reserve(
+        queue, CPU_RECORD_LAUNCH,
+        sizeof *record + count * (sizeof record->arguments[0] + sizeof(uint64_t)));
+    if (!record)
+        return MR_E_NO_MEMORY;
+
+    record->function = cpu_function_from(function);
+    record->count = launch->shape.count;
+    record->slice_limit = launch->shape.slice_limit;
+    record->argument_count = (uint32_t)count;
+    uint64_t *values = (uint64_t *)(void *)(record->arguments + count);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(&values[i], launch->values[i], value_size(&launch->parameters[i]));
+        record->arguments[i] = &values[i];
+    }
+    mr__cpu_queue_submit(queue, &record->head);
+    return MR_OK;
+}
+
+mr_status mr__cpu_call(struct mr_queue *base, void (*function)(void *context), void *context)
+{
+    struct cpu_queue *queue = cpu_queue_from(base);
+    struct cpu_call_record *record = mr__cpu_queue_reserve(queue, CPU_RECORD_CALL, sizeof *record);
+    if (!record)
+        return MR_E_NO_MEMORY;
+    record->function = function;
+    record->context = context;
+    mr__cpu_queue_submit(queue, &record->head);
+    return MR_OK;
+}
+
+/* ---- running ---- */
+
+/* How many slices `size_bytes` of copying or filling are worth. */
+static uint32_t slices_of(const struct cpu_worker *worker, size_t size_bytes)
+{
+    if (size_bytes < SLICED_BYTES || worker->scheduler->worker_count == 1)
+        return 1;
+    const size_t count = size_bytes / SLICE_BYTES;
+    return count < SLICE_LIMIT ? (uint32_t)count : SLICE_LIMIT;
+}
+
+static void run_sliced(struct cpu_worker *worker, uint32_t slice_count,
+                       void (*run)(void *context, const mr_slice *slice), void *context)
+{
+    if (slice_count <= 1) {
+        run(context, &(mr_slice){ .index = 0, .count = 1 });
+        return;
+    }
+    struct cpu_job job = { .run = run, .context = context, .slice_count = slice_count };
+    mr__cpu_scheduler_run_job(worker->scheduler, &job);
+}
+
+/* Where slice `index` of `count` begins in `size`: at a multiple of `grain`, the last one at the end. */
+static size_t slice_begin(size_t size, uint32_t index, uint32_t count, size_t grain)
+{
+    if (index >= count)
+        return size;
+    return (size_t)((__uint128_t)size * index / count) / grain * grain;
+}
+
+static void copy_slice(void *context, const mr_slice *slice)
+{
+    const struct cpu_copy_record *copy = context;
+    if (copy->row_count == 1) {
+        const size_t begin = slice_begin(copy->row_bytes, slice->index, slice->count, 4096);
+        const size_t end = slice_begin(copy->row_bytes, slice->index + 1, slice->count, 4096);
+        memcpy(copy->target + begin, copy->source + begin, end - begin);
+        return;
+    }
+    const size_t end = slice_begin(copy->row_count, slice->index + 1, slice->count, 1);
+    for (size_t row = slice_begin(copy->row_count, slice->index, slice->count, 1); row < end; row++)
+        memcpy(copy->target + row * copy->target_pitch, copy->source + row * copy->source_pitch,
+               copy->row_bytes);
+}
+
+static void run_copy(struct cpu_worker *worker, struct cpu_copy_record *copy)
+{
+    uint32_t slice_count = slices_of(worker, copy->row_bytes * copy->row_count);
+    if (copy->row_count > 1 && slice_count > copy->row_count)
+        slice_count = (uint32_t)copy->row_count;
+    run_sliced(worker, slice_count, copy_slice, copy);
+}
+
+/* Writes the pattern in blocks that the compiler turns into wide stores. `target` is aligned to nothing
+ * in particular. */
+static void fill_pattern(unsigned char *target, size_t size_bytes, uint32_t value)
+{
+    uint32_t block[16];
+    for (int i = 0; i < 16; i++)
+        block[i] = value;
+    for (; size_bytes >= sizeof block; target += sizeof block, size_bytes -= sizeof block)
+        memcpy(target, block, sizeof block);
+    memcpy(target, block, size_bytes);
+}
+
+static void fill_slice(void *context, const mr_slice *slice)
+{
+    const struct cpu_fill_record *fill = context;
+    const size_t begin = slice_begin(fill->size_bytes, slice->index, slice->count, 4096);
+    const size_t end = slice_begin(fill->size_bytes, slice->index + 1, slice->count, 4096);
+
+    if (fill->value == (fill->value & 0xff) * UINT32_C(0x01010101))
+        memset(fill->target + begin, (int)(fill->value & 0xff), end - begin);
+    else
+        fill_pattern(fill->target + begin, end - begin, fill->value);
+}
+
+/* Keeps a moving mean of what an iteration costs. Launches that overlap may lose each other's share. */
+static void learn_cost(struct cpu_launch_record *launch, uint32_t slice_count, uint64_t elapsed_ns)
+{
+    _Atomic uint64_t *cost_ps = &launch->function->cost_ps;
+    if (!launch->count || elapsed_ns > UINT64_MAX / 1000 / slice_count)
+        return;
+    const uint64_t now = elapsed_ns * 1000 * slice_count / launch->count + 1;
+    const uint64_t before = atomic_load_explicit(cost_ps, memory_order_relaxed);
+    atomic_store_explicit(cost_ps, before ? before - before / 4 + now / 4 : now,
+                          memory_order_relaxed);
+}
+
+static void launch_slice(void *context, const mr_slice *slice)
+{
+    struct cpu_launch_record *launch = context;
+    if (slice->index > 0) {
+        launch->function->native(slice, launch->arguments);
+        return;
+    }
+    const uint64_t begin_ns = mr__clock_now_ns();
+    launch->function->native(slice, launch->arguments);
+    learn_cost(launch, slice->count, mr__clock_now_ns() - begin_ns);
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* How many slices a launch is worth, from what its function has cost so far. */
+static uint32_t slices_of_launch(const struct cpu_worker *worker,
+                                 const struct cpu_launch_record *launch)
+{
+    struct cpu_scheduler *scheduler = worker->scheduler;
+    const uint64_t cost_ps = atomic_load_explicit(&launch->function->cost_ps, memory_order_relaxed);
+    uint64_t limit =
+        smaller(launch->count, (uint64_t)scheduler->worker_count * LAUNCH_SLICES_PER_WORKER);
+    if (launch->slice_limit)
+        limit = smaller(limit, launch->slice_limit);
+    if (limit <= 1 || scheduler->worker_count == 1)
+        return 1;
+    if (!cost_ps)
+        return (uint32_t)limit;
+
+    const double expected_ns = (double)cost_ps * (double)launch->count / 1000;
+    if (expected_ns < LAUNCH_BUSY_NS && mr__cpu_scheduler_is_busy(scheduler))
+        return 1;
+    const double worth = expected_ns / LAUNCH_SLICE_NS;
+    return worth < 2 ? 1 : worth < (double)limit ? (uint32_t)worth : (uint32_t)limit;
+}
+
+static void run_stamp(const struct cpu_stamp_record *stamp)
+{
+    stamp->point->time_ns = mr__clock_now_ns();
+    mr__cpu_point_release(&stamp->point->base);
+}
+
+void mr__cpu_record_run(struct cpu_worker *worker, struct cpu_record *record)
+{
+    switch ((enum cpu_record_kind)record->kind) {
+    case CPU_RECORD_CALL: {
+        const struct cpu_call_record *call = (const struct cpu_call_record *)record;
+        call->function(call->context);
+        break;
+    }
+    case CPU_RECORD_COPY:
+        run_copy(worker, (struct cpu_copy_record *)record);
+        break;
+    case CPU_RECORD_FILL: {
+        struct cpu_fill_record *fill = (struct cpu_fill_record *)record;
+        run_sliced(worker, slices_of(worker, fill->size_bytes), fill_slice, fill);
+        break;
+    }
+    case CPU_RECORD_LAUNCH: {
+        struct cpu_launch_record *launch = (struct cpu_launch_record *)record;
+        run_sliced(worker, slices_of_launch(worker, launch), launch_slice, launch);
+        break;
+    }
+    case CPU_RECORD_STAMP:
+        run_stamp((const struct cpu_stamp_record *)record);
+        break;
+    case CPU_RECORD_WAIT: /* the queue's own */
+        break;
+    }
+}
