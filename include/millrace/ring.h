@@ -17,8 +17,10 @@
  *
  * Ownership  mr_ring_create gives; mr_ring_destroy takes when no slot is held. Slots are lent.
  * Threads    Every call is [any thread]: any number of producers and consumers.
- * Errors     A failed stream closes nothing: its status stays on the stream. mr_ring_fail ends the
- *            ring for both sides with a status and words.
+ * Errors     A failed stream closes nothing: its status stays on the stream. A thread that takes an
+ *            item whose writing failed gets that failure once, and the item is gone; a stream that
+ *            takes it does not notice. mr_ring_fail ends the ring for both sides with a status and
+ *            words.
  */
 #ifndef MR_RING_H
 #define MR_RING_H
