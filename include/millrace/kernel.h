@@ -54,10 +54,13 @@ typedef struct mr_parameter {
 
 /* A part of a launch, as a native function and a portable kernel on the CPU see it: part `index` of
  * `count`. A loop over n runs from n * index / count to n * (index + 1) / count. */
+#ifndef MR_SLICE
+#define MR_SLICE /* portable.h, which stands alone, says the same */
 typedef struct mr_slice {
     uint32_t index;
     uint32_t count;
 } mr_slice;
+#endif
 
 /* `arguments[k]` points to the k-th argument: a pointer for buffers, the number for values. Called on
  * several threads at once with different slices. */
