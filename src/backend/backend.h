@@ -69,6 +69,8 @@ struct mr_function_source {
     const char *flags;         /* may be NULL */
     const char *cache_path;    /* folder for compiled code; NULL = keep nothing. Exists, writable */
     mr_native_kernel native;   /* NATIVE, and embedded portable kernels on the CPU */
+    const char *image;         /* embedded portable kernels on a GPU: `text` as PTX, tried first;
+                                  NULL when the build had no compiler for it */
 };
 
 /* Arguments are checked and converted: `values[k]` points to a device address (uint64_t, 8 bytes; the
