@@ -28,9 +28,6 @@ static inline struct cpu_function *cpu_function_from(struct mr_function *functio
     return (struct cpu_function *)function;
 }
 
-#pragma weak mr__cpu_function_create
-#pragma weak mr__cpu_function_destroy
-#pragma weak mr__cpu_function_signature
 /* cpu_function.c: the kernel entries of the table. create sets base.ops to &mr__cpu_backend. */
 mr_status mr__cpu_function_create(struct mr_backend_device *device,
                                   const struct mr_function_source *source,
