@@ -62,8 +62,8 @@ typedef struct mr_slice {
 } mr_slice;
 #endif
 
-/* `arguments[k]` points to the k-th argument: a pointer for buffers, the number for values. Called on
- * several threads at once with different slices. */
+/* `arguments[k]` points to the k-th argument: to the first element of a buffer's range, or to the
+ * number, in the parameter's type. Called on several threads at once with different slices. */
 typedef void (*mr_native_kernel)(const mr_slice *slice, void *const *arguments);
 
 typedef enum mr_kernel_language {

@@ -49,7 +49,7 @@ struct cpu_fill_record {
     uint32_t value; /* the pattern over four bytes */
 };
 
-/* `arguments` points into `values`, which follow the pointers. Rings do not move. */
+/* Numbers lie behind the pointers, which point to them. Rings do not move. */
 struct cpu_launch_record {
     struct cpu_record head;
     struct cpu_function *function;

@@ -64,12 +64,6 @@ mr_status mr__cpu_fill(struct mr_queue *base, const struct mr_memory *memory, si
     return MR_OK;
 }
 
-#pragma weak mr_type_size
-static size_t value_size(const mr_parameter *parameter)
-{
-    return parameter->access == MR_ACCESS_VALUE ? mr_type_size(parameter->type) : sizeof(void *);
-}
-
 mr_status mr__cpu_launch(struct mr_queue *base, struct mr_function *function,
                          const struct mr_function_launch *launch)
 {
@@ -87,8 +81,13 @@ mr_status mr__cpu_launch(struct mr_queue *base, struct mr_function *function,
     record->argument_count = (uint32_t)count;
     uint64_t *values = (uint64_t *)(void *)(record->arguments + count);
     for (size_t i = 0; i < count; i++) {
-        memcpy(&values[i], launch->values[i], value_size(&launch->parameters[i]));
-        record->arguments[i] = &values[i];
+        const mr_parameter *parameter = &launch->parameters[i];
+        if (parameter->access == MR_ACCESS_VALUE) {
+            memcpy(&values[i], launch->values[i], mr_type_size(parameter->type));
+            record->arguments[i] = &values[i];
+        } else {
+            record->arguments[i] = (void *)(uintptr_t) * (const uint64_t *)launch->values[i];
+        }
     }
     mr__cpu_queue_submit(queue, &record->head);
     return MR_OK;
