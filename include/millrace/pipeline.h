@@ -85,8 +85,10 @@ typedef struct mr_source_options {
     const char *name;
     mr_source_next next;       /* required unless `memory` is set */
     void (*give_back)(void *context, uint64_t first_index, uint32_t item_count); /* lent items are no
-                                  longer read; in order. May be NULL */
-    void (*interrupt)(void *context); /* called once on cancel, from another thread. May be NULL */
+                                  longer read; in order, one call at a time, by a sink's or the
+                                  waiting thread. May be NULL */
+    void (*interrupt)(void *context); /* called once when the run is to end before the source does
+                                  (cancel, drain, failure), by the thread that found out. NULL: none */
     void *context;
     size_t item_bytes;         /* the largest item. Required, unless `memory`: there 0 = auto chunks */
     uint64_t item_count;       /* if known: for checks and progress; 0 = unknown */
@@ -130,6 +132,8 @@ typedef struct mr_stage_call {
     mr_buffer *device_sizes;    /* set by the stage when the device decides the output sizes: item_count
                                    u64 values, written by work on `stream`. Costs a host wait */
     size_t device_sizes_offset;
+    uint32_t slice_limit;       /* for mr_launch: 1 where parcels, not slices of one, are spread over
+                                   the workers; else 0 */
 } mr_stage_call;
 
 /* Enqueues the stage's work for call->item_count items and returns; must not wait for it. */
@@ -161,7 +165,8 @@ typedef struct mr_stage_options {
                                    have; `device` must be a CPU device */
     void *context;
     mr_node inputs[MR_NODE_INPUT_LIMIT]; /* all 0: the node added last */
-    size_t output_bytes;        /* of the largest output item; 0 = as the first input */
+    size_t output_bytes;        /* of the largest output item; 0 = what output_size says of the largest
+                                   inputs, or as the first input */
     bool has_no_output;         /* reads only; nothing may follow it */
     size_t (*output_size)(void *context, uint64_t index, const size_t *input_sizes); /* the preset of
                                    sizes[k]; NULL = output_bytes if that is set, else the first input's
@@ -193,7 +198,8 @@ typedef struct mr_sink_options {
     const char *name;
     mr_sink_take take;         /* may be NULL with `memory` */
     /* Lends memory of the sink's for item `index` (capacity: the edge's item size), before its work is
-     * submitted; *data = NULL: no more room is a failure. May be NULL: the pipeline's slots. */
+     * submitted, on the submitting thread; *data = NULL: no more room is a failure. May be NULL: the
+     * pipeline's slots. Lent memory of an item that is skipped is not taken. */
     mr_status (*lend)(void *context, uint64_t index, size_t capacity_bytes, void **data);
     void *context;
     mr_node input;             /* 0: the node added last */

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How large items, parcels and the set of slots are. What the options leave open is chosen here: the
+ * chunk from the device's copy latency and bandwidth, the slots from the length of the pipeline, both
+ * cut down until they fit the memory.
+ */
+#include "flow/pipeline.h"
+#include "flow/tuning.h"
+
+enum {
+    GRANULE_BYTES = 4096,
+    ALIGN_BYTES = 256,
+    AUTO_PARCEL_ITEMS = 2048, /* the bookkeeping of more no longer fits the cache */
+    SPARE_SLOTS = 2,          /* one being filled and one being delivered, beside those at work */
+    AUTO_SLOT_LIMIT = 32,
+};
+
+static size_t round_up(size_t value, size_t step)
+{
+    return value > SIZE_MAX - step ? value / step * step : (value + step - 1) / step * step;
+}
+
+static bool multiply(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out);
+}
+
+/* ---- items ---- */
+
+/* A range of memory without an item size is cut into even chunks. */
+static mr_status size_memory_items(mr_pipeline *pipeline, struct mr__plan *plan, size_t *item_bytes)
+{
+    const mr_source_options *source = &plan->source->source;
+    *item_bytes = source->item_bytes;
+    if (!*item_bytes) {
+        uint64_t chunk = pipeline->options.chunk_bytes;
+        if (!chunk) {
+            const mr_status status = mr__tuning_chunk(pipeline, plan, source->memory_bytes, &chunk);
+            if (status)
+                return status;
+        }
+        if (chunk > source->memory_bytes)
+            chunk = source->memory_bytes ? source->memory_bytes : 1;
+        const size_t granule = source->granule_bytes ? source->granule_bytes : GRANULE_BYTES;
+        const size_t count = source->memory_bytes / chunk + (source->memory_bytes % chunk != 0);
+        const size_t even =
+            count ? source->memory_bytes / count + (source->memory_bytes % count != 0) : 1;
+        *item_bytes = round_up(even, granule);
+        plan->chunk_bytes = *item_bytes;
+    }
+    plan->item_count =
+        source->memory_bytes / *item_bytes + (source->memory_bytes % *item_bytes != 0);
+    return MR_OK;
+}
+
+static mr_status size_stage_items(struct mr__plan *plan, const struct mr__node *node, size_t *out)
+{
+    const mr_stage_options *stage = &node->stage;
+    size_t inputs[MR_NODE_INPUT_LIMIT];
+    for (uint32_t k = 0; k < node->input_count; k++)
+        inputs[k] = plan->edges[node->inputs[k] - 1].item_bytes;
+    *out = stage->output_bytes;
+    if (!*out)
+        *out = stage->output_size ? stage->output_size(stage->context, 0, inputs) : inputs[0];
+    if (!*out)
+        return mr_error_set(MR_E_INVALID,
+                            "stage '%s': its largest output item has 0 bytes: set "
+                            "output_bytes, or has_no_output",
+                            node->name);
+    return MR_OK;
+}
+
+mr_status mr__plan_size_items(mr_pipeline *pipeline, struct mr__plan *plan)
+{
+    for (uint32_t i = 0; i < pipeline->node_count; i++) {
+        const struct mr__node *node = &pipeline->nodes[plan->order[i]];
+        struct mr__edge *edge = &plan->edges[plan->order[i]];
+        mr_status status = MR_OK;
+        edge->node = node;
+        if (node->kind == MR_NODE_SOURCE) {
+            edge->item_bytes = node->source.item_bytes;
+            plan->item_count = node->source.item_count;
+            if (node->source.memory)
+                status = size_memory_items(pipeline, plan, &edge->item_bytes);
+        } else if (node->kind == MR_NODE_STAGE && !node->stage.has_no_output) {
+            status = size_stage_items(plan, node, &edge->item_bytes);
+        }
+        if (status)
+            return status;
+    }
+    return MR_OK;
+}
+
+static mr_status check_sink_room(const mr_pipeline *pipeline, const struct mr__plan *plan)
+{
+    for (uint32_t i = 0; i < plan->sink_count; i++) {
+        const struct mr__node *node = plan->sinks[i].node;
+        const size_t item_bytes = plan->edges[node->inputs[0] - 1].item_bytes;
+        size_t need = 0;
+        if (!node->sink.memory || !plan->item_count)
+            continue;
+        /* The last item may be short: it only has to begin inside. */
+        if (!multiply(plan->item_count - 1, item_bytes, &need) || need >= node->sink.memory_bytes)
+            return mr_error_set(MR_E_INVALID,
+                                "sink '%s': %llu items of up to %zu bytes do not fit into its %zu "
+                                "bytes of memory",
+                                node->name, (unsigned long long)plan->item_count, item_bytes,
+                                node->sink.memory_bytes);
+    }
+    (void)pipeline;
+    return MR_OK;
+}
+
+/* ---- parcels ---- */
+
+static size_t largest_item(const mr_pipeline *pipeline, const struct mr__plan *plan)
+{
+    size_t largest = 1;
+    for (uint32_t i = 0; i < pipeline->node_count; i++) {
+        if (plan->edges[i].item_bytes > largest)
+            largest = plan->edges[i].item_bytes;
+    }
+    return largest;
+}
+
+static uint64_t total_bytes(const struct mr__plan *plan, size_t largest)
+{
+    size_t total;
+    return plan->item_count && multiply(plan->item_count, largest, &total) ? total : 0;
+}
+
+static mr_status choose_parcel(mr_pipeline *pipeline, struct mr__plan *plan)
+{
+    const mr_pipeline_options *options = &pipeline->options;
+    const size_t largest = largest_item(pipeline, plan);
+    uint64_t chunk = options->chunk_bytes;
+    uint32_t limit = options->parcel_items ? options->parcel_items : AUTO_PARCEL_ITEMS;
+    if (!chunk && plan->chunk_bytes)
+        chunk = plan->chunk_bytes;
+    if (!chunk && !options->parcel_items && limit > 1) {
+        const mr_status status =
+            mr__tuning_chunk(pipeline, plan, total_bytes(plan, largest), &chunk);
+        if (status)
+            return status;
+    }
+    if (chunk && chunk / largest < limit)
+        limit = chunk / largest ? (uint32_t)(chunk / largest) : 1;
+    if (plan->item_count && plan->item_count < limit)
+        limit = (uint32_t)plan->item_count;
+    plan->parcel_items = limit;
+    return MR_OK;
+}
+
+/* ---- slots ---- */
+
+static mr_status size_images(struct mr__plan *plan)
+{
+    for (uint32_t i = 0; i < plan->image_count; i++) {
+        struct mr__image *image = &plan->images[i];
+        size_t bytes;
+        if (!multiply(plan->edges[image->edge].item_bytes, plan->parcel_items, &bytes) ||
+            bytes > SIZE_MAX / 2)
+            return mr_error_set(MR_E_INVALID,
+                                "%s '%s': a parcel of %u items of %zu bytes is larger "
+                                "than memory can be",
+                                mr__kind_text(plan->edges[image->edge].node->kind),
+                                plan->edges[image->edge].node->name, plan->parcel_items,
+                                plan->edges[image->edge].item_bytes);
+        image->slot_bytes = round_up(bytes, ALIGN_BYTES);
+    }
+    return MR_OK;
+}
+
+/* Bytes of one slot on `device`, of one kind. */
+static uint64_t slot_bytes(const struct mr__plan *plan, const mr_device *device, mr_place kind)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < plan->image_count; i++) {
+        const struct mr__image *image = &plan->images[i];
+        if (image->has_memory && image->device == device && image->kind == kind)
+            sum += image->slot_bytes;
+    }
+    return sum;
+}
+
+/* The bytes that slots may take on `device`. Pinned memory is limited where the caller says so. */
+static mr_status memory_allowed(const mr_pipeline *pipeline, mr_device *device, mr_place kind,
+                                uint64_t *out)
+{
+    *out = UINT64_MAX;
+    if (pipeline->options.memory_limit) {
+        *out = pipeline->options.memory_limit;
+        return MR_OK;
+    }
+    if (kind != MR_PLACE_DEVICE)
+        return MR_OK;
+    uint64_t free_bytes, all_bytes;
+    const mr_status status = mr_device_memory(device, &free_bytes, &all_bytes);
+    if (!status)
+        *out = free_bytes / 2;
+    return status;
+}
+
+/* How many slots fit on every device; the first device where not even one does. */
+static mr_status slots_that_fit(const mr_pipeline *pipeline, const struct mr__plan *plan,
+                                uint64_t *fit, const struct mr__image **tight, uint64_t *allowed)
+{
+    *fit = UINT64_MAX;
+    *tight = NULL;
+    for (uint32_t i = 0; i < plan->image_count; i++) {
+        const struct mr__image *image = &plan->images[i];
+        uint64_t limit;
+        if (!image->has_memory)
+            continue;
+        const mr_status status = memory_allowed(pipeline, image->device, image->kind, &limit);
+        if (status)
+            return status;
+        const uint64_t here = limit / slot_bytes(plan, image->device, image->kind);
+        if (here >= *fit)
+            continue;
+        *fit = here;
+        *tight = image;
+        *allowed = limit;
+    }
+    return MR_OK;
+}
+
+/* The most groups of streams that one parcel passes through, and the widest of them. */
+static uint32_t choose_slots(const struct mr__plan *plan)
+{
+    uint32_t widest = 1;
+    uint32_t depth = plan->is_source_staged;
+    for (uint32_t i = 0; i < plan->group_count; i++) {
+        depth++;
+        if (plan->groups[i].stream_count > widest)
+            widest = plan->groups[i].stream_count;
+    }
+    for (uint32_t i = 0; i < plan->sink_count; i++)
+        depth += plan->sinks[i].is_staged;
+    uint32_t count = depth + SPARE_SLOTS;
+    if (count < 2 * widest)
+        count = 2 * widest;
+    return count < AUTO_SLOT_LIMIT ? count : AUTO_SLOT_LIMIT;
+}
+
+static mr_status fit_slots(mr_pipeline *pipeline, struct mr__plan *plan)
+{
+    for (;;) {
+        uint64_t fit, allowed = 0;
+        const struct mr__image *tight;
+        mr_status status = size_images(plan);
+        if (!status)
+            status = slots_that_fit(pipeline, plan, &fit, &tight, &allowed);
+        if (status)
+            return status;
+        if (fit >= plan->slot_count)
+            return MR_OK;
+        /* Few slots stop the overlap; smaller parcels only make it a little dearer. */
+        if (plan->parcel_items > 1 && !pipeline->options.parcel_items) {
+            plan->parcel_items = (plan->parcel_items + 1) / 2;
+            continue;
+        }
+        if (!fit)
+            return mr_error_set(
+                MR_E_NO_MEMORY,
+                "pipeline '%s': one slot needs %llu bytes on %s, but slots may take "
+                "%llu there: use smaller items or parcels, or raise memory_limit",
+                pipeline->name, (unsigned long long)slot_bytes(plan, tight->device, tight->kind),
+                mr_device_id(tight->device), (unsigned long long)allowed);
+        plan->slot_count = (uint32_t)fit;
+        return MR_OK;
+    }
+}
+
+mr_status mr__plan_size_parcels(mr_pipeline *pipeline, struct mr__plan *plan)
+{
+    mr_status status = check_sink_room(pipeline, plan);
+    if (!status)
+        status = choose_parcel(pipeline, plan);
+    if (status)
+        return status;
+
+    plan->slot_count =
+        pipeline->options.slot_count ? pipeline->options.slot_count : choose_slots(plan);
+    status = fit_slots(pipeline, plan);
+    if (status)
+        return status;
+
+    const uint64_t parcels =
+        plan->item_count / plan->parcel_items + (plan->item_count % plan->parcel_items != 0);
+    if (plan->item_count && parcels < plan->slot_count)
+        plan->slot_count = (uint32_t)parcels;
+    for (uint32_t i = 0; i < plan->group_count; i++) {
+        struct mr__group *group = &plan->groups[i];
+        if (group->stream_count > plan->slot_count)
+            group->stream_count = plan->slot_count;
+        plan->stream_count += group->stream_count;
+    }
+    plan->chunk_bytes = (uint64_t)plan->parcel_items * largest_item(pipeline, plan);
+    plan->ship_below = plan->slot_count > 2 ? 2 : 1;
+    return MR_OK;
+}

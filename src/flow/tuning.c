@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Chunk sizes from what copies cost on a device.
+ *
+ * A pipeline of d steps over n chunks takes n + d - 1 times (latency + chunk / rate), n being total /
+ * chunk. That is least at chunk = sqrt(total * latency * rate / (d - 1)). On the CPU there is no copy to
+ * hide: there a chunk's edges should stay in one core's cache.
+ */
+#include "flow/tuning.h"
+
+#include "flow/pipeline.h"
+
+#include <string.h>
+
+enum {
+    KNOWN_LIMIT = 64,
+    LARGE_COPY_BYTES = 8 << 20,
+    SMALL_COPY_BYTES = 4096,
+    REPEATS = 5,
+    GPU_CHUNK_LEAST = 1 << 20,
+    GPU_CHUNK_MOST = 16 << 20,
+    GPU_CHUNK_UNKNOWN_TOTAL = 8 << 20,
+    CPU_LANE_CHUNK = 512 << 10,
+    CPU_CHUNK = 2 << 20,
+};
+
+/* What has been measured so far. A device's id names it for the life of the process. */
+static struct known {
+    char id[32];
+    struct mr__copy_cost cost;
+} known[KNOWN_LIMIT];
+static size_t known_count;
+static pthread_mutex_t known_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+struct bench {
+    mr_device *device;
+    mr_stream *stream;
+    mr_buffer *host, *target;
+};
+
+static void close_bench(struct bench *bench)
+{
+    mr_stream_destroy(bench->stream);
+    mr_buffer_destroy(bench->target);
+    mr_buffer_destroy(bench->host);
+}
+
+static mr_status open_bench(struct bench *bench, mr_device *device)
+{
+    *bench = (struct bench){ .device = device };
+    const mr_buffer_options pinned = { .place = MR_PLACE_PINNED, .name = "tuning" };
+    mr_status status = mr_buffer_create(device, LARGE_COPY_BYTES, &pinned, &bench->host);
+    if (!status)
+        status = mr_buffer_create(device, LARGE_COPY_BYTES, NULL, &bench->target);
+    if (!status)
+        status = mr_stream_create(device, NULL, &bench->stream);
+    if (status)
+        close_bench(bench);
+    return status;
+}
+
+/* The shortest of a few times from submission to the end of the wait; the first one warms up. */
+static mr_status time_copy(const struct bench *bench, size_t size_bytes, uint64_t *shortest_ns)
+{
+    *shortest_ns = UINT64_MAX;
+    for (int i = 0; i <= REPEATS; i++) {
+        const uint64_t start = mr_device_now_ns(bench->device);
+        mr_status status = mr_copy(bench->stream, bench->target, 0, bench->host, 0, size_bytes);
+        if (!status)
+            status = mr_stream_wait(bench->stream);
+        if (status)
+            return status;
+        const uint64_t taken = mr_device_now_ns(bench->device) - start;
+        if (i && taken < *shortest_ns)
+            *shortest_ns = taken;
+    }
+    return MR_OK;
+}
+
+static mr_status measure(mr_device *device, struct mr__copy_cost *cost)
+{
+    struct bench bench;
+    mr_status status = open_bench(&bench, device);
+    if (status)
+        return status;
+    uint64_t small_ns = 0, large_ns = 0;
+    status = time_copy(&bench, SMALL_COPY_BYTES, &small_ns);
+    if (!status)
+        status = time_copy(&bench, LARGE_COPY_BYTES, &large_ns);
+    close_bench(&bench);
+    if (status)
+        return status;
+
+    cost->latency_ns = small_ns;
+    const uint64_t moving_ns = large_ns > small_ns ? large_ns - small_ns : 1;
+    cost->bytes_per_ns = (double)(LARGE_COPY_BYTES - SMALL_COPY_BYTES) / (double)moving_ns;
+    return MR_OK;
+}
+
+static struct known *find_known(const char *id)
+{
+    for (size_t i = 0; i < known_count; i++) {
+        if (!strcmp(known[i].id, id))
+            return &known[i];
+    }
+    return NULL;
+}
+
+mr_status mr__tuning_measure(mr_device *device, struct mr__copy_cost *cost)
+{
+    const char *id = mr_device_id(device);
+    pthread_mutex_lock(&known_mutex);
+    mr_status status = MR_OK;
+    const struct known *found = find_known(id);
+    if (found) {
+        *cost = found->cost;
+    } else {
+        status = measure(device, cost);
+        if (!status && known_count < KNOWN_LIMIT) {
+            struct known *made = &known[known_count++];
+            strncpy(made->id, id, sizeof made->id - 1);
+            made->cost = *cost;
+        }
+    }
+    pthread_mutex_unlock(&known_mutex);
+    return status;
+}
+
+static double square_root(double value)
+{
+    double root = value > 1 ? value : 1;
+    for (int i = 0; i < 64; i++)
+        root = 0.5 * (root + value / root);
+    return root;
+}
+
+/* The first device with memory of its own, and how many steps the pipeline has about. */
+static mr_device *find_gpu(const struct mr_pipeline *pipeline, uint32_t *depth)
+{
+    mr_device *gpu = NULL;
+    *depth = 3;
+    for (uint32_t i = 0; i < pipeline->node_count; i++) {
+        const struct mr__node *node = &pipeline->nodes[i];
+        if (node->kind != MR_NODE_STAGE)
+            continue;
+        if (!gpu && !mr__device_is_host(node->stage.device))
+            gpu = node->stage.device;
+        else
+            ++*depth;
+    }
+    return gpu;
+}
+
+static bool has_lanes(const struct mr_pipeline *pipeline)
+{
+    for (uint32_t i = 0; i < pipeline->node_count; i++) {
+        if (pipeline->nodes[i].kind == MR_NODE_STAGE && pipeline->nodes[i].stage.replicas > 1)
+            return true;
+    }
+    return false;
+}
+
+mr_status mr__tuning_chunk(const struct mr_pipeline *pipeline, const struct mr__plan *plan,
+                           uint64_t total_bytes, uint64_t *chunk_bytes)
+{
+    (void)plan;
+    uint32_t depth;
+    mr_device *gpu = find_gpu(pipeline, &depth);
+    if (!gpu) {
+        *chunk_bytes = has_lanes(pipeline) ? CPU_LANE_CHUNK : CPU_CHUNK;
+        return MR_OK;
+    }
+    *chunk_bytes = GPU_CHUNK_UNKNOWN_TOTAL;
+    if (!total_bytes)
+        return MR_OK;
+
+    struct mr__copy_cost cost;
+    const mr_status status = mr__tuning_measure(gpu, &cost);
+    if (status)
+        return status;
+    const double best = square_root((double)total_bytes * (double)cost.latency_ns *
+                                    cost.bytes_per_ns / (depth - 1));
+    *chunk_bytes = best < GPU_CHUNK_LEAST  ? GPU_CHUNK_LEAST
+                   : best > GPU_CHUNK_MOST ? GPU_CHUNK_MOST
+                                           : (uint64_t)best;
+    return MR_OK;
+}
