@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * conformance/pipeline_model.h - pipelines of any shape over random items, and what must come out.
+ *
+ * A model is a list of nodes. model_run builds the pipeline, feeds it, and compares every item at every
+ * sink with what a plain loop makes of the same item. Stages rotate their input, put a tag byte into it
+ * and mix in bytes of further inputs, so that a wrong item, a wrong order of stages or a stale slot shows.
+ * Memory is poisoned before it is lent or written.
+ */
+#ifndef TEST_PIPELINE_MODEL_H
+#define TEST_PIPELINE_MODEL_H
+
+#include <millrace/pipeline.h>
+
+enum { MODEL_NODE_LIMIT = 24, MODEL_PLAN_LIMIT = 4096 };
+
+enum model_lending {
+    MODEL_SLOTS,    /* filled by the source, read by the sink: the pipeline's slots */
+    MODEL_TOGETHER, /* lent items lie one after the other */
+    MODEL_APART,    /* lent items lie anywhere */
+    MODEL_MEMORY    /* one buffer */
+};
+
+struct model_node {
+    mr_node_kind kind;
+    mr_node inputs[MR_NODE_INPUT_LIMIT];
+
+    /* source and sink */
+    enum model_lending lending;
+    mr_place place; /* of MODEL_MEMORY */
+    bool is_pageable;
+    bool is_inline;
+
+    /* stage */
+    mr_device *device; /* NULL: the model's */
+    bool is_work;
+    bool is_parcel_wise, is_in_place;
+    bool has_no_output;
+    bool is_shrinking;       /* puts out three quarters of its input, by lowering the size */
+    bool is_sized_by_device; /* and lets the device say so */
+    uint32_t replicas;
+    uint32_t rotation;
+    uint8_t tag;
+    uint64_t fail_index;    /* items index, index + fail_period... fail; 0 and 0: none */
+    uint64_t fail_period;   /* 0: only the one */
+    uint32_t fail_attempts; /* attempts that fail; 0: no failures at all */
+};
+
+struct model {
+    const char *name;
+    mr_device *device;
+    mr_device *host; /* the CPU device, for work */
+    mr_pipeline_options options;
+    struct model_node nodes[MODEL_NODE_LIMIT];
+    uint32_t node_count;
+    size_t item_bytes;
+    bool is_varied;    /* item sizes differ, and some are 0 */
+    size_t last_bytes; /* of the last item; 0: as the others */
+    uint64_t item_count;
+    uint64_t seed;
+    uint64_t source_fails_at;     /* + 1; 0: never */
+    uint64_t sink_fails_at;       /* + 1 */
+    uint64_t cancel_at, drain_at; /* + 1: called by the sink that takes this item */
+    uint32_t run_count;           /* 0 = 1 */
+};
+
+/* What a run must come to. */
+struct model_outcome {
+    mr_status status;
+    const char *words;      /* NULL: any */
+    uint64_t items_out;     /* delivered to every sink; UINT64_MAX: any */
+    uint64_t items_skipped; /* UINT64_MAX: any */
+};
+
+/* Runs and checks. Ends the program where something differs. */
+void model_run(const struct model *model, const struct model_outcome *outcome);
+/* Every item comes out. */
+void model_run_through(const struct model *model);
+
+/* A small random generator. */
+uint64_t model_random(uint64_t *state);
+
+#endif
