@@ -150,27 +150,46 @@ MR_MATH_(sqrt)
 /* As a piece of the signature's text. */
 #define MR_TEXT_(index, parameter) MR_TEXT_OPEN_(MR_OPEN_ parameter)
 #define MR_TEXT_OPEN_(...) MR_TEXT_NOW_(__VA_ARGS__)
-#define MR_TEXT_NOW_(access, type, name) MR_TEXT_##access mr_parameter_cannot_be_##type #name
+#define MR_TEXT_NOW_(access, type, name) MR_TEXT_##access MR_TEXT_##type #name
 #define MR_TEXT_IN "in "
 #define MR_TEXT_OUT "out "
 #define MR_TEXT_INOUT "inout "
 #define MR_TEXT_VALUE "value "
-#define mr_parameter_cannot_be_uint8_t "u8 "
-#define mr_parameter_cannot_be_int8_t "i8 "
-#define mr_parameter_cannot_be_uint16_t "u16 "
-#define mr_parameter_cannot_be_int16_t "i16 "
-#define mr_parameter_cannot_be_uint32_t "u32 "
-#define mr_parameter_cannot_be_int32_t "i32 "
-#define mr_parameter_cannot_be_uint64_t "u64 "
-#define mr_parameter_cannot_be_int64_t "i64 "
-#define mr_parameter_cannot_be_float "f32 "
-#define mr_parameter_cannot_be_double "f64 "
+#define MR_TEXT_uint8_t "u8 "
+#define MR_TEXT_int8_t "i8 "
+#define MR_TEXT_uint16_t "u16 "
+#define MR_TEXT_int16_t "i16 "
+#define MR_TEXT_uint32_t "u32 "
+#define MR_TEXT_int32_t "i32 "
+#define MR_TEXT_uint64_t "u64 "
+#define MR_TEXT_int64_t "i64 "
+#define MR_TEXT_float "f32 "
+#define MR_TEXT_double "f64 "
+
+/* Its type checked, so that a wrong one is named in the compiler's message. */
+#define MR_CHECK_TYPES_(name, ...)                                                                 \
+    enum { mr_types_of_##name = MR_LIST_(MR_CHECK_, MR_PLUS_, __VA_ARGS__) }
+#define MR_PLUS_() +
+#define MR_CHECK_(index, parameter) MR_CHECK_OPEN_(MR_OPEN_ parameter)
+#define MR_CHECK_OPEN_(...) MR_CHECK_NOW_(__VA_ARGS__)
+#define MR_CHECK_NOW_(access, type, name) mr_parameter_cannot_be_##type
+#define mr_parameter_cannot_be_uint8_t 0
+#define mr_parameter_cannot_be_int8_t 0
+#define mr_parameter_cannot_be_uint16_t 0
+#define mr_parameter_cannot_be_int16_t 0
+#define mr_parameter_cannot_be_uint32_t 0
+#define mr_parameter_cannot_be_int32_t 0
+#define mr_parameter_cannot_be_uint64_t 0
+#define mr_parameter_cannot_be_int64_t 0
+#define mr_parameter_cannot_be_float 0
+#define mr_parameter_cannot_be_double 0
 
 #if MR_ON_GPU
 
 /* ---- GPU ---- */
 
 #define MR_KERNEL(name, ...)                                                                       \
+    MR_CHECK_TYPES_(name, __VA_ARGS__);                                                            \
     extern "C" {                                                                                   \
     extern __device__ const char mr_signature_##name[];                                            \
     __device__ const char mr_signature_##name[] = MR_LIST_(MR_TEXT_, MR_TEXT_COMMA_, __VA_ARGS__); \
@@ -295,6 +314,7 @@ typedef struct mr_slice {
 
 /* The body stays a function of its own, so that the promise of its restrict pointers holds. */
 #define MR_KERNEL(name, ...)                                                                       \
+    MR_CHECK_TYPES_(name, __VA_ARGS__);                                                            \
     MR_ENTRY_VISIBILITY_ extern const char MR_SIGNATURE_(name)[];                                  \
     const char MR_SIGNATURE_(name)[] = MR_LIST_(MR_TEXT_, MR_TEXT_COMMA_, __VA_ARGS__);            \
     static void mr_body_##name(const mr_slice *mr_slice_,                                          \
