@@ -63,20 +63,20 @@ struct mr_transfer {
 struct mr_function_source {
     mr_kernel_language language;
     const char *name;
-    const char *text;          /* PORTABLE, CUDA: zero-terminated source. IMAGE: the bytes */
+    const char *text; /* PORTABLE, CUDA: zero-terminated source. IMAGE: the bytes */
     size_t text_bytes;
-    const char *path;          /* for messages; "<memory>" when there is none */
-    const char *flags;         /* may be NULL */
-    const char *cache_path;    /* folder for compiled code; NULL = keep nothing. Exists, writable */
-    mr_native_kernel native;   /* NATIVE, and embedded portable kernels on the CPU */
-    const char *image;         /* embedded portable kernels on a GPU: `text` as PTX, tried first;
+    const char *path;        /* for messages; "<memory>" when there is none */
+    const char *flags;       /* may be NULL */
+    const char *cache_path;  /* folder for compiled code; NULL = keep nothing. Exists, writable */
+    mr_native_kernel native; /* NATIVE, and embedded portable kernels on the CPU */
+    const char *image;       /* embedded portable kernels on a GPU: `text` as PTX, tried first;
                                   NULL when the build had no compiler for it */
 };
 
 /* Arguments are checked and converted: `values[k]` points to a device address (uint64_t, 8 bytes; the
  * host address on the CPU) or to the number in its declared type. Backends copy what they need. */
 struct mr_function_launch {
-    mr_launch shape;              /* as the caller gave it: zeros mean auto */
+    mr_launch shape; /* as the caller gave it: zeros mean auto */
     const mr_parameter *parameters;
     void *const *values;
     size_t value_count;
@@ -112,8 +112,8 @@ struct mr_backend_ops {
                                        struct mr_memory *out);
     /* optional; frees in the queue's order */
     void (*memory_destroy_ordered)(struct mr_queue *queue, struct mr_memory *memory);
-    mr_status (*memory_register)(struct mr_backend_device *device, void *address,
-                                 size_t size_bytes, struct mr_memory *out);
+    mr_status (*memory_register)(struct mr_backend_device *device, void *address, size_t size_bytes,
+                                 struct mr_memory *out);
     void (*memory_unregister)(struct mr_memory *memory);
 
     /* ---- queue ---- creation by any thread; work by one thread at a time per queue */
@@ -146,6 +146,10 @@ struct mr_backend_ops {
     /* ---- sync ---- record: one thread at a time per queue; the rest any thread */
 
     mr_status (*point_record)(struct mr_queue *queue, bool has_timing, struct mr_point **out);
+    /* optional; there when records are cheap, so that core keeps none for later. Takes the caller's
+     * count on `*point` (which may be NULL) and gives the record in its place: the same object when
+     * nobody else holds it. On failure `*point` stays the caller's as it was. */
+    mr_status (*point_renew)(struct mr_queue *queue, bool has_timing, struct mr_point **point);
     void (*point_retain)(struct mr_point *point);
     void (*point_release)(struct mr_point *point);
     /* MR_OK when reached, MR_E_BUSY before, or the device's failure. */

@@ -42,43 +42,79 @@ void mr_event_destroy(mr_event *event)
 
 /* ---- recording ---- */
 
-/* Default and blocking streams are reached by work that others were given, and foreign streams by
- * work that we do not see: there, no record is redundant. */
-static bool has_current_point(const mr_stream *stream)
+/* True when the stream was given nothing since its last record. Default and blocking streams are reached
+ * by work that others were given, and foreign streams by work that we do not see: never there. */
+static bool is_at_last_record(const mr_stream *stream)
 {
-    return stream->point && stream->point_sequence == mr__stream_sequence(stream) &&
+    return stream->record_sequence && stream->record_sequence == mr__stream_sequence(stream) &&
            stream->kind == MR_STREAM_NON_BLOCKING && !stream->is_foreign;
 }
 
-/* Puts a new point, whose count the event takes over, on the stream as its last. */
-static mr_status record_point(mr_stream *stream, bool has_timing, struct mr_point **out)
+/* Keeps the point for the next record, where a record is dear. */
+static void keep_for_stream(mr_stream *stream, struct mr_point *point)
+{
+    if (stream->point)
+        stream->ops->point_release(stream->point);
+    stream->ops->point_retain(point);
+    stream->point = point;
+}
+
+static mr_status replace_point(mr_event *event, mr_stream *stream)
 {
     const struct mr_backend_ops *ops = stream->ops;
-    const mr_status status = ops->point_record(stream->queue, has_timing, out);
+    if (ops->point_renew)
+        return ops->point_renew(stream->queue, event->has_timing, &event->point);
+
+    struct mr_point *point;
+    const mr_status status = ops->point_record(stream->queue, event->has_timing, &point);
     if (status)
         return status;
-
-    if (stream->point)
-        ops->point_release(stream->point);
-    ops->point_retain(*out);
-    stream->point = *out;
-    stream->point_sequence = mr__stream_advance(stream);
+    keep_for_stream(stream, point);
+    if (event->point)
+        ops->point_release(event->point);
+    event->point = point;
     return MR_OK;
 }
 
-/* Takes over the count on `point`. */
-static void keep_point(mr_event *event, mr_stream *stream, struct mr_point *point)
+static void share_point(mr_event *event, mr_stream *stream)
 {
+    if (event->point == stream->point)
+        return;
+    stream->ops->point_retain(stream->point);
     if (event->point)
-        event->point->ops->point_release(event->point);
-    if (event->life != stream->life) {
-        mr__stream_life_release(event->life);
-        event->life = mr__stream_life_retain(stream->life);
-        event->stream_id = stream->id;
+        stream->ops->point_release(event->point);
+    event->point = stream->point;
+}
+
+static void keep_life(mr_event *event, mr_stream *stream)
+{
+    mr__stream_life_release(event->life);
+    event->life = mr__stream_life_retain(stream->life);
+    event->stream_id = stream->id;
+}
+
+/* The event is at the stream's present place afterwards. */
+static mr_status record(mr_event *event, mr_stream *stream)
+{
+    const bool is_redundant = !event->has_timing && is_at_last_record(stream);
+    if (is_redundant && event->sequence == stream->record_sequence &&
+        event->stream_id == stream->id)
+        return MR_OK;
+
+    if (is_redundant && stream->point) {
+        share_point(event, stream);
+    } else {
+        const mr_status status = replace_point(event, stream);
+        if (status)
+            return status;
+        if (!is_redundant)
+            stream->record_sequence = mr__stream_advance(stream);
     }
-    event->point = point;
-    event->sequence = stream->point_sequence;
+    if (event->life != stream->life)
+        keep_life(event, stream);
+    event->sequence = stream->record_sequence;
     atomic_store_explicit(&event->is_reached, false, memory_order_relaxed);
+    return MR_OK;
 }
 
 static mr_status check_record(const mr_event *event, const mr_stream *stream)
@@ -98,18 +134,9 @@ mr_status mr_event_record(mr_event *event, mr_stream *stream)
     if (!event || !stream || event->device != stream->device)
         return check_record(event, stream);
 
-    if (!event->has_timing && has_current_point(stream)) {
-        if (event->point != stream->point) {
-            stream->ops->point_retain(stream->point);
-            keep_point(event, stream, stream->point);
-        }
-    } else {
-        struct mr_point *point;
-        const mr_status status = record_point(stream, event->has_timing, &point);
-        if (status)
-            return status;
-        keep_point(event, stream, point);
-    }
+    const mr_status status = record(event, stream);
+    if (status)
+        return status;
     if (mr__operation_is_wanted(stream->device))
         mr__operation_emit_plain(stream->device, MR_OPERATION_RECORD, stream, event->sequence);
     return MR_OK;

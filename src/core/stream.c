@@ -14,6 +14,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+enum { FIRST_CALL_COUNT = 64 };
+
 static _Atomic uint64_t last_stream_id;
 
 /* ---- lifetime ---- */
@@ -119,12 +121,12 @@ mr_status mr_stream_wrap(mr_device *device, void *native, const mr_stream_option
     return MR_OK;
 }
 
-static void free_calls(struct mr__call *call)
+static void free_calls(struct mr__call_ring *ring)
 {
-    while (call) {
-        struct mr__call *next = call->next;
-        mr__free(call);
-        call = next;
+    while (ring) {
+        struct mr__call_ring *older = ring->older;
+        mr__free(ring);
+        ring = older;
     }
 }
 
@@ -136,8 +138,7 @@ void mr__stream_end(mr_stream *stream)
     if (stream->point)
         stream->ops->point_release(stream->point);
     stream->ops->queue_destroy(stream->queue);
-    free_calls(stream->free_calls);
-    free_calls(atomic_load_explicit(&stream->returned_calls, memory_order_acquire));
+    free_calls(stream->calls);
     mr__stream_life_release(stream->life);
     mr__free(stream);
 }
@@ -196,24 +197,46 @@ mr_status mr_stream_query(mr_stream *stream)
 
 /* ---- host functions ---- */
 
-static struct mr__call *take_call(mr_stream *stream)
+static bool add_call_ring(mr_stream *stream)
 {
-    struct mr__call *call = stream->free_calls;
-    if (!call)
-        call = atomic_exchange_explicit(&stream->returned_calls, NULL, memory_order_acquire);
-    if (!call)
-        return mr__zalloc(sizeof *call);
-    stream->free_calls = call->next;
+    const uint64_t capacity = stream->calls ? 2 * stream->calls->capacity : FIRST_CALL_COUNT;
+    struct mr__call_ring *ring = mr__zalloc_aligned(
+        _Alignof(struct mr__call_ring), sizeof *ring + capacity * sizeof ring->calls[0]);
+    if (!ring)
+        return false;
+    ring->stream = stream;
+    ring->capacity = capacity;
+    ring->older = stream->calls;
+    stream->calls = ring;
+    return true;
+}
+
+static bool is_full(struct mr__call_ring *ring)
+{
+    if (ring->taken - ring->seen_given_back < ring->capacity)
+        return false;
+    ring->seen_given_back = atomic_load_explicit(&ring->given_back, memory_order_acquire);
+    return ring->taken - ring->seen_given_back == ring->capacity;
+}
+
+/* The next call, not yet taken. NULL when memory is out. */
+static struct mr__call *next_call(mr_stream *stream)
+{
+    if ((!stream->calls || is_full(stream->calls)) && !add_call_ring(stream))
+        return NULL;
+    struct mr__call_ring *ring = stream->calls;
+    struct mr__call *call = &ring->calls[ring->taken & (ring->capacity - 1)];
+    call->ring = ring;
     return call;
 }
 
-/* Runs on a thread of the backend. The call is given back before the queue counts it as done, so
- * the stream is still there. */
+/* Runs on a thread of the backend. The call is given back before the queue counts it as done, so the
+ * stream is still there. */
 static void run_call(void *context)
 {
     struct mr__call *call = context;
-    mr_stream *stream = call->stream;
-    struct mr__stream_life *life = stream->life;
+    struct mr__call_ring *ring = call->ring;
+    struct mr__stream_life *life = ring->stream->life;
 
     if (!atomic_load_explicit(&life->status, memory_order_relaxed)) {
         mr__error_clear();
@@ -224,12 +247,8 @@ static void run_call(void *context)
                                  *words ? words : "a host function reported failure");
         }
     }
-
-    struct mr__call *head = atomic_load_explicit(&stream->returned_calls, memory_order_relaxed);
-    do
-        call->next = head;
-    while (!atomic_compare_exchange_weak_explicit(&stream->returned_calls, &head, call,
-                                                  memory_order_release, memory_order_relaxed));
+    const uint64_t count = atomic_load_explicit(&ring->given_back, memory_order_relaxed);
+    atomic_store_explicit(&ring->given_back, count + 1, memory_order_release);
 }
 
 mr_status mr_stream_call(mr_stream *stream, mr_host_function function, void *context)
@@ -238,21 +257,18 @@ mr_status mr_stream_call(mr_stream *stream, mr_host_function function, void *con
         return mr_error_set(MR_E_INVALID, "mr_stream_call: %s is NULL",
                             stream ? "function" : "stream");
 
-    struct mr__call *call = take_call(stream);
+    struct mr__call *call = next_call(stream);
     if (!call)
         return mr_error_set(MR_E_NO_MEMORY, "mr_stream_call: out of memory on stream '%s'",
                             stream->life->stream_name);
-    call->stream = stream;
     call->sequence = mr__stream_sequence(stream) + 1;
     call->function = function;
     call->context = context;
 
     const mr_status status = stream->ops->call(stream->queue, run_call, call);
-    if (status) {
-        call->next = stream->free_calls;
-        stream->free_calls = call;
+    if (status)
         return status;
-    }
+    stream->calls->taken++;
     const uint64_t sequence = mr__stream_advance(stream);
     if (mr__operation_is_wanted(stream->device))
         mr__operation_emit_plain(stream->device, MR_OPERATION_CALL, stream, sequence);

@@ -19,13 +19,24 @@ struct mr__watermark {
     uint64_t sequence;
 };
 
-/* A host function on its way through the queue. */
+/* A host function on its way through the queue. Padded: the submitting thread writes one while a
+ * worker reads the one before. */
 struct mr__call {
-    struct mr__call *next;
-    mr_stream *stream;
+    _Alignas(64) struct mr__call_ring *ring;
     uint64_t sequence;
     mr_host_function function;
     void *context;
+};
+
+/* Calls end in the order in which they were submitted, so a ring hands them back without a lock. A ring
+ * that is full is followed by one twice as large; the older drains and is kept until the stream ends. */
+struct mr__call_ring {
+    mr_stream *stream;
+    struct mr__call_ring *older;
+    uint64_t capacity;                        /* a power of two */
+    uint64_t taken, seen_given_back;          /* the submitting thread's */
+    _Alignas(64) _Atomic uint64_t given_back; /* written by whoever runs the calls, one at a time */
+    struct mr__call calls[];
 };
 
 struct mr_stream {
@@ -41,13 +52,12 @@ struct mr_stream {
     _Atomic uint64_t submitted; /* written by the submitting thread alone */
 
     /* The submitting thread's. */
-    struct mr_point *point;  /* the last record, so that a redundant one costs nothing */
-    uint64_t point_sequence; /* its number */
-    struct mr__call *free_calls;
+    uint64_t record_sequence; /* of the last record: another one there is redundant */
+    struct mr_point *point;   /* its point, kept only where a record is dear */
+    struct mr__call_ring *calls;
     struct mr__watermark watermarks[MR__WATERMARK_COUNT];
 
-    _Atomic(struct mr__call *) returned_calls; /* pushed by whoever ran them */
-    _Atomic uint32_t ordered_count;            /* ordered buffers of this stream */
+    _Atomic uint32_t ordered_count; /* ordered buffers of this stream */
 };
 
 /* The number of the newest submission. Any thread. */

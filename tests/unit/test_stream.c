@@ -107,12 +107,24 @@ static void calls_run_in_order_and_their_memory_is_reused(void **state)
         assert_int_equal(count, i + 1);
     }
 
-    int record_count = 0;
-    for (struct mr__call *call = atomic_load(&stream->returned_calls); call; call = call->next)
-        record_count++;
-    for (struct mr__call *call = stream->free_calls; call; call = call->next)
-        record_count++;
-    assert_int_equal(record_count, 1);
+    assert_null(stream->calls->older);
+    mr_stream_destroy(stream);
+}
+
+static void many_calls_may_be_under_way(void **state)
+{
+    enum { COUNT = 1000 };
+    mr_stream *stream = make_stream();
+    int count = 0;
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        scripted_hold(stream);
+        for (int i = 0; i < COUNT; i++)
+            assert_ok(mr_stream_call(stream, count_up, &count));
+        scripted_let_go(stream);
+        assert_int_equal(count, (round + 1) * COUNT);
+    }
+    assert_int_equal(stream->calls->capacity, 1024);
     mr_stream_destroy(stream);
 }
 
@@ -433,6 +445,7 @@ int main(void)
         TEST(streams_have_names_and_ids_of_their_own),
         TEST(wrapping_needs_a_backend_with_native_streams),
         TEST(calls_run_in_order_and_their_memory_is_reused),
+        TEST(many_calls_may_be_under_way),
         TEST(a_failed_call_stays_and_stops_later_calls),
         TEST(a_failure_without_words_gets_some),
         TEST(a_failure_of_the_backend_stays),

@@ -69,6 +69,7 @@ const struct mr_backend_ops mr__cpu_backend = {
     .call = mr__cpu_call,
 
     .point_record = mr__cpu_point_record,
+    .point_renew = mr__cpu_point_renew,
     .point_retain = mr__cpu_point_retain,
     .point_release = mr__cpu_point_release,
     .point_query = mr__cpu_point_query,

@@ -101,6 +101,40 @@ mr_status mr__cpu_point_record(struct mr_queue *base, bool has_timing, struct mr
     return MR_OK;
 }
 
+/* The caller's object serves again when no wait or stamp holds it. */
+static bool is_free_for(const struct cpu_point *point, const struct cpu_queue *queue)
+{
+    return point && point->device == queue->device && !point->has_timing &&
+           atomic_load_explicit(&point->references, memory_order_acquire) == 1;
+}
+
+mr_status mr__cpu_point_renew(struct mr_queue *base, bool has_timing, struct mr_point **inout)
+{
+    struct cpu_queue *queue = cpu_queue_from(base);
+    struct cpu_point *point = *inout ? cpu_point_from(*inout) : NULL;
+    mr_status status = MR_OK;
+    if (has_timing || !is_free_for(point, queue)) {
+        struct mr_point *fresh;
+        status = mr__cpu_point_record(base, has_timing, &fresh);
+        if (status)
+            return status;
+        mr__cpu_point_release(*inout);
+        *inout = fresh;
+        return MR_OK;
+    }
+
+    if (queue->kind != MR_STREAM_NON_BLOCKING)
+        status = mr__cpu_default_join(queue);
+    if (status)
+        return status;
+    if (point->timeline != queue->timeline) {
+        mr__cpu_timeline_release(point->timeline);
+        point->timeline = mr__cpu_timeline_retain(queue->timeline);
+    }
+    point->sequence = atomic_load_explicit(&queue->submitted, memory_order_relaxed);
+    return MR_OK;
+}
+
 void mr__cpu_point_retain(struct mr_point *point)
 {
     atomic_fetch_add_explicit(&cpu_point_from(point)->references, 1, memory_order_relaxed);

@@ -39,6 +39,7 @@ static inline struct cpu_gate *cpu_gate_from(struct mr_gate *gate)
 
 /* The table's entries. */
 mr_status mr__cpu_point_record(struct mr_queue *queue, bool has_timing, struct mr_point **out);
+mr_status mr__cpu_point_renew(struct mr_queue *queue, bool has_timing, struct mr_point **point);
 void mr__cpu_point_retain(struct mr_point *point);
 void mr__cpu_point_release(struct mr_point *point);
 mr_status mr__cpu_point_query(struct mr_point *point);
