@@ -12,6 +12,7 @@
 #include "support/check.h"
 
 /* cmocka wants these first. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -42,6 +43,31 @@ static inline void end_queue(struct mr_queue *queue)
 {
     CHECK_OK(ops->queue_wait(queue, MR_FOREVER));
     ops->queue_destroy(queue);
+}
+
+/* Keeps a worker until the test lets it go. */
+struct brake {
+    _Atomic bool is_held, is_let_go;
+};
+
+static inline void brake_hold(void *context)
+{
+    struct brake *brake = context;
+    atomic_store(&brake->is_held, true);
+    while (!atomic_load(&brake->is_let_go))
+        sched_yield();
+}
+
+static inline void brake_put_on(struct mr_queue *queue, struct brake *brake)
+{
+    CHECK_OK(ops->call(queue, brake_hold, brake));
+    while (!atomic_load(&brake->is_held))
+        sched_yield();
+}
+
+static inline void brake_let_go(struct brake *brake)
+{
+    atomic_store(&brake->is_let_go, true);
 }
 
 #endif

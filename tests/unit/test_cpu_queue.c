@@ -33,34 +33,16 @@ static void add_one(void *context)
     ++*(uint64_t *)context;
 }
 
+static void spend_time(void *context)
+{
+    (void)context;
+    for (int i = 0; i < 100; i++)
+        mr__relax();
+}
+
 static void raise_flag(void *context)
 {
     atomic_store((_Atomic bool *)context, true);
-}
-
-/* Keeps a worker until the test lets it go. */
-struct brake {
-    _Atomic bool is_held, is_let_go;
-};
-
-static void hold(void *context)
-{
-    struct brake *brake = context;
-    atomic_store(&brake->is_held, true);
-    while (!atomic_load(&brake->is_let_go))
-        sched_yield();
-}
-
-static void put_on_brake(struct mr_queue *queue, struct brake *brake)
-{
-    CHECK_OK(ops->call(queue, hold, brake));
-    while (!atomic_load(&brake->is_held))
-        sched_yield();
-}
-
-static void let_go(struct brake *brake)
-{
-    atomic_store(&brake->is_let_go, true);
 }
 
 /* ---- order ---- */
@@ -92,13 +74,13 @@ static void queue_wait_times_out_while_work_runs(void **state)
     struct mr_backend_device *device = open_device(1);
     struct mr_queue *queue = open_queue(device, MR_STREAM_NON_BLOCKING);
     (void)state;
-    put_on_brake(queue, &brake);
+    brake_put_on(queue, &brake);
 
     CHECK_STATUS(MR_E_BUSY, ops->queue_query(queue));
     CHECK_STATUS(MR_E_TIMEOUT, ops->queue_wait(queue, 0));
     CHECK_STATUS(MR_E_TIMEOUT, ops->queue_wait(queue, 1000000));
 
-    let_go(&brake);
+    brake_let_go(&brake);
     CHECK_OK(ops->queue_wait(queue, MR_FOREVER));
     end_queue(queue);
     ops->device_close(device);
@@ -114,10 +96,10 @@ static void queue_takes_more_than_a_chunk_while_it_is_held(void **state)
 
     for (int round = 0; round < 3; round++) {
         brake = (struct brake){ 0 };
-        put_on_brake(queue, &brake);
+        brake_put_on(queue, &brake);
         for (int i = 0; i < 20 * MANY; i++)
             CHECK_OK(ops->call(queue, add_one, &count));
-        let_go(&brake);
+        brake_let_go(&brake);
         CHECK_OK(ops->queue_wait(queue, MR_FOREVER));
     }
 
@@ -135,14 +117,14 @@ static void higher_priority_runs_first(void **state)
     struct mr_backend_device *device = open_device(1);
     (void)state;
     held = open_queue(device, MR_STREAM_NON_BLOCKING);
-    put_on_brake(held, &brake);
+    brake_put_on(held, &brake);
 
     for (int i = 0; i < 6; i++) {
         CHECK_OK(ops->queue_create(device, MR_STREAM_NON_BLOCKING, -i, &queues[i]));
         steps[i] = (struct step){ &counter, (uint64_t)(5 - i) };
         CHECK_OK(ops->call(queues[i], count_step, &steps[i]));
     }
-    let_go(&brake);
+    brake_let_go(&brake);
     CHECK_OK(ops->device_synchronize(device));
 
     CHECK(counter.is_ordered);
@@ -154,22 +136,22 @@ static void higher_priority_runs_first(void **state)
 
 static void long_queue_gives_way_to_its_equals(void **state)
 {
-    struct brake first = { 0 }, second = { 0 };
+    struct brake brake = { 0 };
+    _Atomic bool had_turn = false;
     struct mr_backend_device *device = open_device(1);
     struct mr_queue *greedy = open_queue(device, MR_STREAM_NON_BLOCKING);
     struct mr_queue *modest = open_queue(device, MR_STREAM_NON_BLOCKING);
     (void)state;
 
-    /* Behind the brake the greedy queue has work without end: each call of it may be the last only
-     * if the modest queue has had its turn. */
-    put_on_brake(greedy, &first);
-    CHECK_OK(ops->call(modest, raise_flag, &second.is_let_go));
-    let_go(&first);
-    while (!atomic_load(&second.is_let_go)) {
-        uint64_t ignored = 0;
-        CHECK_OK(ops->call(greedy, add_one, &ignored));
-        CHECK_OK(ops->queue_wait(greedy, MR_FOREVER));
-    }
+    /* The greedy queue never runs empty until the modest one has had its turn. */
+    brake_put_on(greedy, &brake);
+    CHECK_OK(ops->call(modest, raise_flag, &had_turn));
+    for (int i = 0; i < MANY; i++)
+        CHECK_OK(ops->call(greedy, spend_time, NULL));
+    brake_let_go(&brake);
+    while (!atomic_load(&had_turn))
+        CHECK_OK(ops->call(greedy, spend_time, NULL));
+    CHECK_STATUS(MR_E_BUSY, ops->queue_query(greedy));
 
     end_queue(greedy);
     end_queue(modest);
@@ -188,11 +170,11 @@ static void point_is_reached_when_the_work_before_it_has_ended(void **state)
 
     CHECK_OK(ops->point_record(queue, false, &before));
     CHECK_OK(ops->point_query(before));
-    put_on_brake(queue, &brake);
+    brake_put_on(queue, &brake);
     CHECK_OK(ops->point_record(queue, false, &after));
     CHECK_STATUS(MR_E_BUSY, ops->point_query(after));
     CHECK_STATUS(MR_E_TIMEOUT, ops->point_wait(after, 100000));
-    let_go(&brake);
+    brake_let_go(&brake);
     CHECK_OK(ops->point_wait(after, MR_FOREVER));
     CHECK_OK(ops->point_query(after));
 
@@ -215,12 +197,12 @@ static void points_with_timing_tell_the_time_between(void **state)
     (void)state;
 
     CHECK_OK(ops->point_record(queue, true, &start));
-    put_on_brake(queue, &brake);
+    brake_put_on(queue, &brake);
     CHECK_OK(ops->point_record(queue, true, &end));
     CHECK_OK(ops->point_record(queue, false, &plain));
     CHECK_STATUS(MR_E_BUSY, ops->point_elapsed(start, end, &elapsed_ns));
     CHECK_STATUS(MR_E_INVALID, ops->point_elapsed(start, plain, &elapsed_ns));
-    let_go(&brake);
+    brake_let_go(&brake);
     CHECK_OK(ops->queue_wait(queue, MR_FOREVER));
 
     CHECK_OK(ops->point_elapsed(start, end, &elapsed_ns));
@@ -278,13 +260,13 @@ static void queue_waits_for_a_point_of_another_device(void **state)
     uint64_t count = 0;
     (void)state;
 
-    put_on_brake(waited, &brake);
+    brake_put_on(waited, &brake);
     CHECK_OK(ops->point_record(waited, false, &point));
     CHECK_OK(ops->queue_wait_point(waiting, point));
     CHECK_OK(ops->call(waiting, add_one, &count));
     CHECK_STATUS(MR_E_TIMEOUT, ops->queue_wait(waiting, 1000000));
     CHECK_EQ(0, count);
-    let_go(&brake);
+    brake_let_go(&brake);
     CHECK_OK(ops->queue_wait(waiting, MR_FOREVER));
 
     CHECK_EQ(1, count);
@@ -314,23 +296,26 @@ static void gate_opened_before_the_wait_lets_through(void **state)
 
 static void steady_work_allocates_nothing(void **state)
 {
+    struct brake brake = { 0 };
     struct mr_backend_device *device = open_device(2);
     struct mr_queue *first = open_queue(device, MR_STREAM_NON_BLOCKING);
     struct mr_queue *second = open_queue(device, MR_STREAM_NON_BLOCKING);
     uint64_t count = 0;
     (void)state;
 
-    for (int round = 0; round < 20; round++) {
-        if (round == 10)
-            mr__alloc_fail_at(1, 1);
-        for (int i = 0; i < 400; i++) {
+    /* The first round is held until all of it is submitted: no later one needs more. */
+    brake_put_on(first, &brake);
+    for (int round = 0; round < 10; round++) {
+        for (int i = 0; i < (round == 0 ? 800 : 400); i++) {
             struct mr_point *point;
             CHECK_OK(ops->call(first, add_one, &count));
             CHECK_OK(ops->point_record(first, true, &point));
             CHECK_OK(ops->queue_wait_point(second, point));
             ops->point_release(point);
         }
+        brake_let_go(&brake);
         CHECK_OK(ops->device_synchronize(device));
+        mr__alloc_fail_at(1, 1);
     }
 
     CHECK(!mr__alloc_has_failed());
@@ -357,7 +342,7 @@ static void legacy_queue_waits_for_blocking_queues_and_they_for_it(void **state)
     for (uint64_t i = 0; i < 3; i++)
         steps[i] = (struct step){ &counter, i };
 
-    put_on_brake(early, &brake);
+    brake_put_on(early, &brake);
     CHECK_OK(ops->call(early, count_step, &steps[0]));
     CHECK_OK(ops->call(legacy, count_step, &steps[1]));
     CHECK_OK(ops->call(late, count_step, &steps[2]));
@@ -365,7 +350,7 @@ static void legacy_queue_waits_for_blocking_queues_and_they_for_it(void **state)
     CHECK_OK(ops->queue_wait(free_one, MR_FOREVER));
     CHECK_STATUS(MR_E_TIMEOUT, ops->queue_wait(late, 1000000));
     CHECK_EQ(1, count);
-    let_go(&brake);
+    brake_let_go(&brake);
     CHECK_OK(ops->device_synchronize(device));
 
     CHECK(counter.is_ordered);
@@ -386,10 +371,10 @@ static void point_of_the_legacy_queue_covers_blocking_queues(void **state)
     struct mr_point *point;
     (void)state;
 
-    put_on_brake(blocking, &brake);
+    brake_put_on(blocking, &brake);
     CHECK_OK(ops->point_record(legacy, false, &point));
     CHECK_STATUS(MR_E_TIMEOUT, ops->point_wait(point, 1000000));
-    let_go(&brake);
+    brake_let_go(&brake);
     CHECK_OK(ops->point_wait(point, MR_FOREVER));
 
     ops->point_release(point);

@@ -61,7 +61,7 @@ extern _Atomic(cpu_schedule_hook) mr__cpu_schedule_hook;
 static inline void mr__cpu_schedule_point(enum cpu_place place)
 {
     const cpu_schedule_hook hook =
-        atomic_load_explicit(&mr__cpu_schedule_hook, memory_order_relaxed);
+        atomic_load_explicit(&mr__cpu_schedule_hook, memory_order_acquire);
     if (__builtin_expect(hook != NULL, 0))
         hook(place);
 }

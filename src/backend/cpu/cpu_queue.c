@@ -6,10 +6,14 @@
 #include "backend/cpu/cpu_queue.h"
 
 #include "backend/cpu/cpu_device.h"
+#include "backend/cpu/cpu_machine.h"
 #include "backend/cpu/cpu_point.h"
 #include "base/alloc.h"
+#include "base/clock.h"
 
 #include <assert.h>
+
+enum { WAIT_SPIN_NS = 500 };
 
 /* ---- life ---- */
 
@@ -198,7 +202,7 @@ struct run {
     uint64_t known; /* records that may be read, counted from when the worker got the queue */
     uint64_t done;
     struct cpu_turn turn;
-    bool has_promised; /* a queue was made ready on the promise that this worker looks soon */
+    struct cpu_queue *kept; /* woken by this one's work, and nobody's yet */
 };
 
 /* Ends the worker's hold on the queue; others may have it the moment the count is lowered. */
@@ -213,14 +217,40 @@ static void let_go(struct run *run)
     if (left == CPU_QUEUE_IS_DEAD)
         free_queue(queue);
     else if (left != 0)
-        mr__cpu_scheduler_ready(queue, true);
+        mr__cpu_scheduler_ready(queue, !run->kept);
+}
+
+/* The worker has more of its own to do: others shall run what it kept. */
+static void hand_over(struct run *run)
+{
+    if (run->kept)
+        mr__cpu_scheduler_ready(run->kept, false);
+    run->kept = NULL;
+}
+
+/* Looks a moment longer, if there is nothing better to do: where two queues run side by side, one
+ * after the other's work, parking every time costs more than the work. */
+static bool is_reached_soon(const struct run *run, const struct cpu_wait_record *wait)
+{
+    if (mr__cpu_timeline_has_reached(wait->timeline, wait->target))
+        return true;
+    if (run->kept || !mr__cpu_can_spin())
+        return false;
+
+    const uint64_t end_ns = mr__clock_now_ns() + WAIT_SPIN_NS;
+    do {
+        mr__relax();
+        if (mr__cpu_timeline_has_reached(wait->timeline, wait->target))
+            return true;
+    } while (!mr__cpu_scheduler_has_news(run->worker->scheduler) && mr__clock_now_ns() < end_ns);
+    return false;
 }
 
 /* True when the queue now waits in the timeline's list, and is no longer the worker's. */
-static bool park(struct run *run, const struct cpu_wait_record *record)
+static bool park(struct run *run, const struct cpu_wait_record *wait)
 {
     struct cpu_queue *queue = run->queue;
-    if (mr__cpu_timeline_has_reached(record->timeline, record->target))
+    if (is_reached_soon(run, wait))
         return false;
 
     /* The wait itself stays pending: nobody else takes the count from zero. */
@@ -228,9 +258,9 @@ static bool park(struct run *run, const struct cpu_wait_record *record)
     run->known -= run->done;
     run->done = 0;
 
-    queue->waiter.target = record->target;
+    queue->waiter.target = wait->target;
     mr__cpu_schedule_point(CPU_PLACE_PARK);
-    return mr__cpu_timeline_park(record->timeline, &queue->waiter);
+    return mr__cpu_timeline_park(wait->timeline, &queue->waiter);
 }
 
 /* Runs the oldest record; false when the queue parked instead. */
@@ -245,15 +275,17 @@ static bool run_one(struct run *run)
             return false;
         mr__cpu_timeline_release(wait->timeline);
     } else {
+        hand_over(run);
         mr__cpu_record_run(run->worker, record);
     }
 
     mr__cpu_ring_pop(&queue->ring, record);
     run->done++;
     if (mr__cpu_timeline_publish(queue->timeline, ++queue->executed)) {
-        const bool looks_soon = run->done == run->known && !run->has_promised;
-        run->has_promised |=
-            mr__cpu_timeline_wake(queue->timeline, looks_soon ? run->worker->scheduler : NULL);
+        struct cpu_queue *woken =
+            mr__cpu_timeline_wake(queue->timeline, run->kept ? NULL : run->worker->scheduler);
+        if (woken)
+            run->kept = woken;
     }
     return true;
 }
@@ -261,37 +293,29 @@ static bool run_one(struct run *run)
 /* Looks for records beyond those known; stays with an empty queue for a moment. */
 static bool find_more(struct run *run)
 {
-    struct cpu_scheduler *scheduler = run->worker->scheduler;
     const _Atomic uint64_t *pending = &run->queue->pending;
 
     uint64_t seen = atomic_load_explicit(pending, memory_order_acquire);
-    if (seen == run->done && mr__cpu_scheduler_linger(scheduler, pending, seen))
+    if (seen == run->done && !run->kept &&
+        mr__cpu_scheduler_linger(run->worker->scheduler, pending, seen))
         seen = atomic_load_explicit(pending, memory_order_acquire);
     run->known = seen & ~CPU_QUEUE_IS_DEAD;
-    if (run->known == run->done)
-        return false;
-
-    if (run->has_promised) {
-        run->has_promised = false;
-        mr__cpu_scheduler_hand_on(scheduler);
-    }
-    return true;
+    return run->known > run->done;
 }
 
-void mr__cpu_queue_run(struct cpu_queue *queue, struct cpu_worker *worker)
+struct cpu_queue *mr__cpu_queue_run(struct cpu_queue *queue, struct cpu_worker *worker)
 {
     struct run run = { .queue = queue, .worker = worker };
     const struct cpu_scheduler *scheduler = worker->scheduler;
+    bool is_over = false;
 
-    while (find_more(&run)) {
-        while (run.done < run.known) {
+    while (!is_over && find_more(&run)) {
+        while (!is_over && run.done < run.known) {
             if (!run_one(&run))
-                return;
-            if (mr__cpu_turn_is_over(scheduler, queue->level, &run.turn)) {
-                let_go(&run);
-                return;
-            }
+                return run.kept;
+            is_over = mr__cpu_turn_is_over(scheduler, queue->level, &run.turn);
         }
     }
     let_go(&run);
+    return run.kept;
 }

@@ -85,8 +85,9 @@ void mr__cpu_queue_submit(struct cpu_queue *queue, struct cpu_record *record);
 mr_status mr__cpu_queue_submit_wait(struct cpu_queue *queue, struct cpu_timeline *timeline,
                                     uint64_t target);
 
-/* Worker: runs the queue's records until there are none, the queue parks, or it is others' turn. */
-void mr__cpu_queue_run(struct cpu_queue *queue, struct cpu_worker *worker);
+/* Worker: runs the queue's records until there are none, the queue parks, or it is others' turn. Gives
+ * a queue that this made ready and that nobody has, for the worker to run next; or NULL. */
+struct cpu_queue *mr__cpu_queue_run(struct cpu_queue *queue, struct cpu_worker *worker);
 
 /* cpu_default.c */
 

@@ -82,14 +82,6 @@ void mr__cpu_scheduler_ready(struct cpu_queue *queue, bool looks_soon)
     wake(sleeper);
 }
 
-void mr__cpu_scheduler_hand_on(struct cpu_scheduler *scheduler)
-{
-    pthread_mutex_lock(&scheduler->lock);
-    struct cpu_worker *sleeper = settle(scheduler, 0);
-    pthread_mutex_unlock(&scheduler->lock);
-    wake(sleeper);
-}
-
 /* The first queue of the highest level, or NULL. Under the lock. */
 static struct cpu_queue *take_queue(struct cpu_scheduler *scheduler)
 {
@@ -109,17 +101,11 @@ static struct cpu_queue *take_queue(struct cpu_scheduler *scheduler)
     return queue;
 }
 
-static bool has_news(struct cpu_scheduler *scheduler)
-{
-    return atomic_load_explicit(&scheduler->ready_mask, memory_order_relaxed) ||
-           atomic_load_explicit(&scheduler->job_count, memory_order_relaxed);
-}
-
 /* Waits a moment for work, without the lock. */
 static void look_around(struct cpu_scheduler *scheduler)
 {
     const uint64_t end_ns = mr__clock_now_ns() + LOOK_NS;
-    while (!has_news(scheduler) && mr__clock_now_ns() < end_ns) {
+    while (!mr__cpu_scheduler_has_news(scheduler) && mr__clock_now_ns() < end_ns) {
         for (int i = 0; i < RELAXES_PER_LOOK; i++)
             mr__relax();
     }
@@ -168,6 +154,15 @@ static bool find_work(struct cpu_worker *worker, struct cpu_queue **queue, struc
     return *queue || *job;
 }
 
+/* What the last queue left to run goes first only when no other waits. */
+static struct cpu_queue *may_run(const struct cpu_worker *worker, struct cpu_queue *queue)
+{
+    if (!queue || !atomic_load_explicit(&worker->scheduler->ready_mask, memory_order_relaxed))
+        return queue;
+    mr__cpu_scheduler_ready(queue, true);
+    return NULL;
+}
+
 static void *run_worker(void *argument)
 {
     struct cpu_worker *worker = argument;
@@ -175,10 +170,10 @@ static void *run_worker(void *argument)
     struct cpu_job *job;
 
     while (find_work(worker, &queue, &job)) {
-        if (queue)
-            mr__cpu_queue_run(queue, worker);
-        else
+        if (job)
             mr__cpu_job_help(worker->scheduler, job);
+        while (queue)
+            queue = may_run(worker, mr__cpu_queue_run(queue, worker));
     }
     return NULL;
 }
@@ -199,11 +194,20 @@ bool mr__cpu_turn_is_over(const struct cpu_scheduler *scheduler, uint32_t level,
     return now_ns - turn->since_ns > TURN_NS;
 }
 
+/* A looker has found something else to do. */
+static void pass_on(struct cpu_scheduler *scheduler)
+{
+    pthread_mutex_lock(&scheduler->lock);
+    struct cpu_worker *sleeper = settle(scheduler, 0);
+    pthread_mutex_unlock(&scheduler->lock);
+    wake(sleeper);
+}
+
 bool mr__cpu_scheduler_linger(struct cpu_scheduler *scheduler, const _Atomic uint64_t *pending,
                               uint64_t pending_seen)
 {
     uint32_t no_looker = 0;
-    if (!mr__cpu_can_spin() || has_news(scheduler) ||
+    if (!mr__cpu_can_spin() || mr__cpu_scheduler_has_news(scheduler) ||
         !atomic_compare_exchange_strong(&scheduler->looker_count, &no_looker, 1))
         return false;
 
@@ -212,11 +216,11 @@ bool mr__cpu_scheduler_linger(struct cpu_scheduler *scheduler, const _Atomic uin
     do {
         mr__relax();
         is_filled = atomic_load_explicit(pending, memory_order_acquire) != pending_seen;
-    } while (!is_filled && !has_news(scheduler) && mr__clock_now_ns() < end_ns);
+    } while (!is_filled && !mr__cpu_scheduler_has_news(scheduler) && mr__clock_now_ns() < end_ns);
 
     atomic_fetch_sub(&scheduler->looker_count, 1);
     if (is_filled && atomic_load(&scheduler->ready_mask))
-        mr__cpu_scheduler_hand_on(scheduler);
+        pass_on(scheduler);
     return is_filled;
 }
 

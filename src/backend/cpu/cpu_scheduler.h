@@ -91,8 +91,12 @@ bool mr__cpu_turn_is_over(const struct cpu_scheduler *scheduler, uint32_t level,
 bool mr__cpu_scheduler_linger(struct cpu_scheduler *scheduler, const _Atomic uint64_t *pending,
                               uint64_t pending_seen);
 
-/* A worker that said it would look soon and has found something better to do. */
-void mr__cpu_scheduler_hand_on(struct cpu_scheduler *scheduler);
+/* True when a queue is ready or a job can be joined. */
+static inline bool mr__cpu_scheduler_has_news(struct cpu_scheduler *scheduler)
+{
+    return atomic_load_explicit(&scheduler->ready_mask, memory_order_relaxed) ||
+           atomic_load_explicit(&scheduler->job_count, memory_order_relaxed);
+}
 
 /* Runs all slices and returns when they have ended; idle workers help. Called by a worker. */
 void mr__cpu_scheduler_run_job(struct cpu_scheduler *scheduler, struct cpu_job *job);

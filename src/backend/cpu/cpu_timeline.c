@@ -71,26 +71,26 @@ static struct cpu_waiter *take_reached(struct cpu_timeline *timeline)
     return taken;
 }
 
-bool mr__cpu_timeline_wake(struct cpu_timeline *timeline, const struct cpu_scheduler *looking)
+struct cpu_queue *mr__cpu_timeline_wake(struct cpu_timeline *timeline,
+                                        const struct cpu_scheduler *keeping)
 {
-    bool is_promised = false;
     pthread_mutex_lock(&timeline->lock);
     struct cpu_waiter *waiter = take_reached(timeline);
     pthread_mutex_unlock(&timeline->lock);
 
     mr__cpu_schedule_point(CPU_PLACE_WAKE);
+    struct cpu_queue *kept = NULL;
     while (waiter) {
         struct cpu_waiter *next = waiter->next; /* gone the moment it is woken */
-        if (waiter->queue) {
-            const bool looks_soon = !is_promised && looking == &waiter->queue->device->scheduler;
-            is_promised |= looks_soon;
-            mr__cpu_scheduler_ready(waiter->queue, looks_soon);
-        } else {
+        if (!waiter->queue)
             mr__signal_set(&waiter->signal);
-        }
+        else if (!kept && keeping == &waiter->queue->device->scheduler)
+            kept = waiter->queue;
+        else
+            mr__cpu_scheduler_ready(waiter->queue, false);
         waiter = next;
     }
-    return is_promised;
+    return kept;
 }
 
 bool mr__cpu_timeline_park(struct cpu_timeline *timeline, struct cpu_waiter *waiter)

@@ -64,10 +64,10 @@ static inline bool mr__cpu_timeline_has_reached(const struct cpu_timeline *timel
     return atomic_load_explicit(&timeline->completed, memory_order_acquire) >= target;
 }
 
-/* Wakes everyone whose target is reached. `looking`, which may be NULL, is a scheduler where the caller
- * will look for work itself: the first queue woken there needs no other worker. True when there was
- * one. */
-bool mr__cpu_timeline_wake(struct cpu_timeline *timeline, const struct cpu_scheduler *looking);
+/* Wakes everyone whose target is reached. With a scheduler given, the first queue of it is not made
+ * ready but handed to the caller, a worker that may run it at once. */
+struct cpu_queue *mr__cpu_timeline_wake(struct cpu_timeline *timeline,
+                                        const struct cpu_scheduler *keeping);
 
 /* Moves the timeline to `sequence`. True when somebody waits for that: the caller then wakes. */
 bool mr__cpu_timeline_publish(struct cpu_timeline *timeline, uint64_t sequence);
