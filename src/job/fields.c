@@ -101,7 +101,7 @@ bool mr__field_text(const struct mr__reading *reading, const struct mr__yaml *no
 bool mr__field_name(const struct mr__reading *reading, const struct mr__yaml *node,
                     const char **out)
 {
-    const char *text;
+    const char *text = "";
     if (!mr__field_text(reading, node, &text))
         return false;
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_";
@@ -120,7 +120,7 @@ bool mr__field_name(const struct mr__reading *reading, const struct mr__yaml *no
 bool mr__field_path(const struct mr__reading *reading, const struct mr__yaml *node,
                     const char **out)
 {
-    const char *text;
+    const char *text = "";
     if (!mr__field_text(reading, node, &text))
         return false;
     const bool is_as_it_is = text[0] == '/' || node->is_override || !reading->folder[0];
@@ -247,7 +247,7 @@ bool mr__field_size(const struct mr__reading *reading, const struct mr__yaml *no
 bool mr__field_choice(const struct mr__reading *reading, const struct mr__yaml *node,
                       const char *const *names, uint32_t *out)
 {
-    const char *text;
+    const char *text = "";
     if (!mr__field_text(reading, node, &text))
         return false;
     for (uint32_t k = 0; names[k]; k++) {
@@ -266,7 +266,7 @@ bool mr__field_dtype(const struct mr__reading *reading, const struct mr__yaml *n
 {
     static const char *const names[] = { "u8",  "i8",  "u16", "i16", "u32", "i32",
                                          "u64", "i64", "f32", "f64", NULL };
-    const char *text;
+    const char *text = "";
     if (!mr__field_text(reading, node, &text))
         return false;
     if (mr_type_parse(text, out) == MR_OK)

@@ -59,3 +59,30 @@ void mr__type_range(mr_type type, double *low, double *high)
     *low = is_signed ? -half : 0;
     *high = is_signed ? half - 1 : half * 2 - 1;
 }
+
+double mr__number_at(mr_type type, const void *data, size_t k)
+{
+    switch (type) {
+    case MR_TYPE_U8:
+        return ((const uint8_t *)data)[k];
+    case MR_TYPE_I8:
+        return ((const int8_t *)data)[k];
+    case MR_TYPE_U16:
+        return ((const uint16_t *)data)[k];
+    case MR_TYPE_I16:
+        return ((const int16_t *)data)[k];
+    case MR_TYPE_U32:
+        return ((const uint32_t *)data)[k];
+    case MR_TYPE_I32:
+        return ((const int32_t *)data)[k];
+    case MR_TYPE_U64:
+        return (double)((const uint64_t *)data)[k];
+    case MR_TYPE_I64:
+        return (double)((const int64_t *)data)[k];
+    case MR_TYPE_F32:
+        return (double)((const float *)data)[k];
+    case MR_TYPE_F64:
+        return ((const double *)data)[k];
+    }
+    return 0;
+}

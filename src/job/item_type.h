@@ -35,4 +35,7 @@ bool mr__type_is_float(mr_type type);
 /* The range of an integer type, as doubles (64-bit limits are rounded). */
 void mr__type_range(mr_type type, double *low, double *high);
 
+/* Element k of an array, as a double (64-bit integers are rounded). */
+double mr__number_at(mr_type type, const void *data, size_t k);
+
 #endif
