@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files that appear whole or not at all, and the words for disks that are full and pipes that close.
+ */
+#include "job/output.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define HOLD_BYTES ((size_t)256 * 1024)
+#define HOLD_LIMIT ((size_t)64 * 1024) /* larger writes go through at once */
+
+static const char *label_of(const struct mr__output *output)
+{
+    return output->path ? output->path : "standard output";
+}
+
+/* ---- before a run ---- */
+
+static bool folder_of(const char *path, char folder[PATH_MAX])
+{
+    char copy[PATH_MAX];
+    if (strlen(path) >= sizeof copy)
+        return false;
+    strcpy(copy, path);
+    snprintf(folder, PATH_MAX, "%s", dirname(copy));
+    return true;
+}
+
+static bool check_room(const struct mr__reading *reading, const struct mr__yaml *node,
+                       const char *path, const char *folder, uint64_t due_bytes)
+{
+    struct statvfs disk;
+    if (!due_bytes || statvfs(folder, &disk))
+        return true;
+    const uint64_t room = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (room >= due_bytes)
+        return true;
+    mr__field_problem_of(reading, MR_E_IO, node,
+                         "%s needs %llu MiB, its disk has %llu MiB left; free some space or write "
+                         "elsewhere",
+                         path, (unsigned long long)(due_bytes >> 20),
+                         (unsigned long long)(room >> 20));
+    return false;
+}
+
+bool mr__output_check(const struct mr__reading *reading, const struct mr__yaml *node,
+                      const char *path, uint64_t due_bytes)
+{
+    struct stat facts;
+    char folder[PATH_MAX];
+    const bool is_there = stat(path, &facts) == 0;
+    const char *trouble = NULL;
+    if (!folder_of(path, folder))
+        trouble = "its path is too long";
+    else if (is_there && S_ISDIR(facts.st_mode))
+        trouble = "it is a folder; add a file name";
+    else if (is_there && !S_ISREG(facts.st_mode))
+        return true;
+    else if (stat(folder, &facts))
+        trouble = "its folder is not there; create it first";
+    else if (!S_ISDIR(facts.st_mode))
+        trouble = "what should be its folder is a file";
+    else if (access(folder, W_OK | X_OK))
+        trouble = "its folder may not be written; change the permissions or write elsewhere";
+    if (trouble) {
+        mr__field_problem_of(reading, MR_E_IO, node, "%s cannot be written: %s", path, trouble);
+        return false;
+    }
+    return check_room(reading, node, path, folder, due_bytes);
+}
+
+/* ---- writing ---- */
+
+static mr_status open_failure(const struct mr__output *output)
+{
+    const int code = errno;
+    return mr_error_set(MR_E_IO, "%s: cannot be written: %s", label_of(output), strerror(code));
+}
+
+/* A new file in the target's folder. Not mkstemp: its files would be for the owner alone, whatever
+ * the user's mask says. */
+static bool create_temporary(struct mr__output *output, const char *folder)
+{
+    for (uint64_t attempt = mr__clock_now_ns();; attempt++) {
+        mr__free(output->temporary);
+        output->temporary = mr__format_text("%s/.millrace-%lx-%llx", folder, (long)getpid(),
+                                            (unsigned long long)attempt);
+        if (!output->temporary)
+            return false;
+        output->file = open(output->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (output->file >= 0 || errno != EEXIST)
+            return true;
+    }
+}
+
+static mr_status open_temporary(struct mr__output *output)
+{
+    char folder[PATH_MAX];
+    if (!folder_of(output->target, folder))
+        return mr_error_set(MR_E_IO, "%s: its path is too long", output->path);
+    output->held = mr__alloc_aligned(4096, HOLD_BYTES);
+    if (!output->held || !create_temporary(output, folder))
+        return mr_error_set(MR_E_NO_MEMORY, "%s: no memory to write it", output->path);
+    output->is_open = output->file >= 0;
+    if (output->is_open)
+        return MR_OK;
+    const mr_status status = open_failure(output);
+    mr__free(output->temporary);
+    output->temporary = NULL;
+    return status;
+}
+
+static mr_status open_direct(struct mr__output *output)
+{
+    output->file = open(output->path, O_WRONLY | O_CLOEXEC);
+    if (output->file < 0)
+        return open_failure(output);
+    output->is_open = true;
+    return MR_OK;
+}
+
+mr_status mr__output_open(struct mr__output *output)
+{
+    output->written = 0;
+    output->held_bytes = 0;
+    if (!output->path) {
+        output->file = STDOUT_FILENO;
+        output->is_open = true;
+        return MR_OK;
+    }
+    struct stat facts;
+    if (stat(output->path, &facts) == 0 && !S_ISREG(facts.st_mode))
+        return open_direct(output);
+
+    char target[PATH_MAX];
+    output->target = mr__copy_text(realpath(output->path, target) ? target : output->path);
+    if (!output->target)
+        return mr_error_set(MR_E_NO_MEMORY, "%s: no memory to write it", output->path);
+    return open_temporary(output);
+}
+
+static mr_status write_failure(const struct mr__output *output, uint64_t position)
+{
+    const int code = errno;
+    const unsigned long long bytes = position;
+    if (code == EPIPE)
+        return mr_error_set(MR_E_CLOSED,
+                            "%s: the reader closed the pipe after %llu bytes; keep it reading to "
+                            "the end",
+                            label_of(output), bytes);
+    const bool is_full = code == ENOSPC || code == EDQUOT || code == EFBIG;
+    return mr_error_set(MR_E_IO, "%s: writing failed after %llu bytes: %s%s", label_of(output),
+                        bytes, strerror(code),
+                        is_full ? "; free some space, raise the limit or write elsewhere" : "");
+}
+
+static mr_status write_through(struct mr__output *output, const unsigned char *data,
+                               size_t size_bytes, uint64_t position)
+{
+    size_t done = 0;
+    while (done < size_bytes) {
+        const ssize_t length = write(output->file, data + done, size_bytes - done);
+        if (length < 0 && errno == EINTR)
+            continue;
+        if (length < 0)
+            return write_failure(output, position + done);
+        done += (size_t)length;
+    }
+    return MR_OK;
+}
+
+static mr_status flush(struct mr__output *output)
+{
+    const size_t held = output->held_bytes;
+    output->held_bytes = 0;
+    return write_through(output, output->held, held, output->written - held);
+}
+
+mr_status mr__output_write(struct mr__output *output, const void *data, size_t size_bytes)
+{
+    if (output->held && size_bytes <= HOLD_LIMIT) {
+        mr_status status = MR_OK;
+        if (output->held_bytes + size_bytes > HOLD_BYTES)
+            status = flush(output);
+        if (status)
+            return status;
+        memcpy(output->held + output->held_bytes, data, size_bytes);
+        output->held_bytes += size_bytes;
+        output->written += size_bytes;
+        return MR_OK;
+    }
+    mr_status status = output->held_bytes ? flush(output) : MR_OK;
+    if (!status)
+        status = write_through(output, data, size_bytes, output->written);
+    if (!status)
+        output->written += size_bytes;
+    return status;
+}
+
+mr_status mr__output_patch(struct mr__output *output, uint64_t offset, const void *data,
+                           size_t size_bytes)
+{
+    mr_status status = output->held_bytes ? flush(output) : MR_OK;
+    size_t done = 0;
+    while (!status && done < size_bytes) {
+        const ssize_t length = pwrite(output->file, (const char *)data + done, size_bytes - done,
+                                      (off_t)(offset + done));
+        if (length < 0 && errno != EINTR)
+            return write_failure(output, output->written);
+        done += length > 0 ? (size_t)length : 0;
+    }
+    return status;
+}
+
+mr_status mr__output_close(struct mr__output *output)
+{
+    mr_status status = output->held_bytes ? flush(output) : MR_OK;
+    if (!output->path || !output->is_open)
+        return status;
+    output->is_open = false;
+    /* Network file systems report a full disk here. */
+    if (close(output->file) && !status)
+        status = write_failure(output, output->written);
+    return status;
+}
+
+mr_status mr__output_publish(struct mr__output *output)
+{
+    if (!output->temporary)
+        return MR_OK;
+    if (rename(output->temporary, output->target))
+        return mr_error_set(MR_E_IO, "%s: complete, but cannot be given its name: %s", output->path,
+                            strerror(errno));
+    mr__free(output->temporary);
+    output->temporary = NULL;
+    return MR_OK;
+}
+
+void mr__output_abandon(struct mr__output *output)
+{
+    if (output->is_open && output->path)
+        close(output->file);
+    output->is_open = false;
+    if (output->temporary)
+        unlink(output->temporary);
+    mr__free(output->temporary);
+    mr__free(output->target);
+    mr__free(output->held);
+    output->temporary = NULL;
+    output->target = NULL;
+    output->held = NULL;
+    output->held_bytes = 0;
+}
