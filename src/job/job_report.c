@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a run leaves: a copy of the pipeline's report and of what the sinks took, and its JSON.
+ */
+#include "base/alloc.h"
+#include "job/job_parts.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- keeping ---- */
+
+static mr_status copy_array(const void *array, size_t count, size_t element_bytes, const void **out)
+{
+    *out = NULL;
+    if (!count)
+        return MR_OK;
+    void *copy = mr__zalloc_array(count, element_bytes);
+    if (!copy)
+        return mr_error_set(MR_E_NO_MEMORY, "no memory for the run's report");
+    memcpy(copy, array, count * element_bytes);
+    *out = copy;
+    return MR_OK;
+}
+
+static mr_status keep_pipeline(mr_job *job, const mr_pipeline *pipeline)
+{
+    const mr_pipeline_report *from;
+    if (!pipeline || mr_pipeline_report_get(pipeline, &from))
+        return MR_OK; /* it never started: there is nothing to keep */
+    mr_pipeline_report *to = &job->pipeline_report;
+    *to = *from;
+    to->nodes = NULL;
+    to->skipped = NULL;
+    const void *nodes, *skipped;
+    mr_status status = copy_array(from->nodes, from->node_count, sizeof *from->nodes, &nodes);
+    to->nodes = nodes;
+    if (!status)
+        status = copy_array(from->skipped, from->skipped_count, sizeof *from->skipped, &skipped);
+    if (status) {
+        to->node_count = to->skipped_count = 0;
+        return status;
+    }
+    to->skipped = skipped;
+    job->report.pipeline = to;
+    return MR_OK;
+}
+
+static mr_status keep_outputs(mr_job *job, bool is_published)
+{
+    mr_job_output *outputs = mr__zalloc_array(job->sink_count, sizeof *outputs);
+    if (!outputs)
+        return mr_error_set(MR_E_NO_MEMORY, "no memory for the run's report");
+    job->report.outputs = outputs;
+    for (uint32_t k = 0; k < job->sink_count; k++) {
+        const struct mr__job_sink *from = &job->sinks[k];
+        if (from->is_panel)
+            continue;
+        outputs[job->report.output_count++] = (mr_job_output){
+            .name = from->sink->name,
+            .path = from->sink->output.path,
+            .kind = from->sink->ops->kind,
+            .items = from->sink->items,
+            .bytes = from->sink->output.path ? from->sink->output.written : from->sink->bytes,
+            .is_complete = is_published,
+        };
+    }
+    return MR_OK;
+}
+
+mr_status mr__job_keep_report(mr_job *job, const mr_pipeline *pipeline, bool is_published)
+{
+    mr_job_report *report = &job->report;
+    report->device = mr_device_id(job->device);
+    mr_status status = keep_pipeline(job, pipeline);
+    if (!status)
+        status = keep_outputs(job, is_published);
+    if (report->pipeline) {
+        const double seconds = (double)report->pipeline->elapsed_ns * 1e-9;
+        report->seconds = seconds;
+        if (seconds > 0) {
+            report->bytes_per_second = (double)report->pipeline->bytes_in / seconds;
+            report->items_per_second = (double)report->pipeline->items_in / seconds;
+        }
+    }
+    return status;
+}
+
+void mr__job_forget_report(mr_job *job)
+{
+    mr__free((void *)(uintptr_t)job->pipeline_report.nodes);
+    mr__free((void *)(uintptr_t)job->pipeline_report.skipped);
+    mr__free((void *)(uintptr_t)job->report.outputs);
+    mr__free(job->json);
+    mr__free(job->text);
+    job->json = job->text = NULL;
+    job->pipeline_report = (mr_pipeline_report){ 0 };
+    job->report = (mr_job_report){ .words = "", .device = "" };
+    job->has_run = false;
+}
+
+mr_status mr_job_report_get(const mr_job *job, const mr_job_report **out)
+{
+    *out = NULL;
+    if (!job->has_run)
+        return mr_error_set(MR_E_STATE, "the job '%s' has not run yet", job->name);
+    *out = &job->report;
+    return MR_OK;
+}
+
+/* ---- JSON ---- */
+
+/* Text from drivers and files may be no UTF-8; what is not becomes '?'. */
+static json_t *text_value(const char *text)
+{
+    if (!text)
+        return json_null();
+    json_t *value = json_string(text);
+    if (value)
+        return value;
+    char copy[MR_ERROR_BYTES];
+    snprintf(copy, sizeof copy, "%s", text);
+    for (char *byte = copy; *byte; byte++)
+        if ((unsigned char)*byte >= 0x80)
+            *byte = '?';
+    return json_string(copy);
+}
+
+static json_t *number(uint64_t value)
+{
+    return json_integer((json_int_t)value);
+}
+
+static json_t *seconds(uint64_t time_ns)
+{
+    return json_real((double)time_ns * 1e-9);
+}
+
+static const char *kind_name(mr_node_kind kind)
+{
+    switch (kind) {
+    case MR_NODE_SOURCE:
+        return "source";
+    case MR_NODE_STAGE:
+        return "stage";
+    case MR_NODE_SINK:
+        return "sink";
+    case MR_NODE_COPY:
+        break;
+    }
+    return "copy";
+}
+
+static json_t *node_value(const mr_node_report *node)
+{
+    json_t *value = json_object();
+    json_object_set_new(value, "name", text_value(node->name));
+    json_object_set_new(value, "kind", text_value(kind_name(node->kind)));
+    json_object_set_new(value, "device", text_value(node->device));
+    json_object_set_new(value, "items", number(node->items));
+    json_object_set_new(value, "bytes_in", number(node->bytes_in));
+    json_object_set_new(value, "bytes_out", number(node->bytes_out));
+    json_object_set_new(value, "busy_seconds", seconds(node->busy_ns));
+    json_object_set_new(value, "wait_seconds", seconds(node->wait_ns));
+    json_object_set_new(value, "failures", number(node->failures));
+    json_object_set_new(value, "retries", number(node->retries));
+    json_object_set_new(value, "replicas", number(node->replicas));
+    json_object_set_new(value, "is_sampled", json_boolean(node->is_sampled));
+    return value;
+}
+
+static const char *node_name(const mr_pipeline_report *report, mr_node node)
+{
+    for (size_t k = 0; k < report->node_count; k++)
+        if (node && report->nodes[k].node == node)
+            return report->nodes[k].name;
+    return "";
+}
+
+static json_t *skipped_value(const mr_pipeline_report *report)
+{
+    json_t *list = json_array();
+    for (size_t k = 0; k < report->skipped_count; k++) {
+        const mr_skipped_item *item = &report->skipped[k];
+        json_t *value = json_object();
+        json_object_set_new(value, "item", number(item->index));
+        json_object_set_new(value, "node", text_value(node_name(report, item->node)));
+        json_object_set_new(value, "status", text_value(mr_status_name(item->status)));
+        json_object_set_new(value, "words", text_value(item->words));
+        json_array_append_new(list, value);
+    }
+    return list;
+}
+
+static void add_pipeline(json_t *value, const mr_pipeline_report *report)
+{
+    json_object_set_new(value, "items_in", number(report->items_in));
+    json_object_set_new(value, "items_out", number(report->items_out));
+    json_object_set_new(value, "items_skipped", number(report->items_skipped));
+    json_object_set_new(value, "bytes_in", number(report->bytes_in));
+    json_object_set_new(value, "bytes_out", number(report->bytes_out));
+    json_object_set_new(value, "chunk_bytes", number(report->chunk_bytes));
+    json_object_set_new(value, "parcel_items", number(report->parcel_items));
+    json_object_set_new(value, "parcels", number(report->parcels));
+    json_object_set_new(value, "slots", number(report->slot_count));
+    json_object_set_new(value, "streams", number(report->stream_count));
+    json_object_set_new(value, "slot_memory_bytes", number(report->slot_memory_bytes));
+    json_object_set_new(value, "overlap", json_real(report->overlap));
+    json_object_set_new(value, "overlap_bound", json_real(report->overlap_bound));
+    const bool has_bottleneck = report->bottleneck < report->node_count;
+    json_object_set_new(value, "bottleneck",
+                        has_bottleneck ? text_value(report->nodes[report->bottleneck].name)
+                                       : json_null());
+    json_t *nodes = json_array();
+    for (size_t k = 0; k < report->node_count; k++)
+        json_array_append_new(nodes, node_value(&report->nodes[k]));
+    json_object_set_new(value, "nodes", nodes);
+    json_object_set_new(value, "skipped", skipped_value(report));
+}
+
+static json_t *output_value(const mr_job_output *output)
+{
+    json_t *value = json_object();
+    json_object_set_new(value, "name", text_value(output->name));
+    json_object_set_new(value, "kind", text_value(output->kind));
+    json_object_set_new(value, "path", text_value(output->path));
+    json_object_set_new(value, "items", number(output->items));
+    json_object_set_new(value, "bytes", number(output->bytes));
+    json_object_set_new(value, "is_complete", json_boolean(output->is_complete));
+    json_object_set_new(value, "is_verified", json_boolean(output->is_verified));
+    if (output->is_verified) {
+        json_object_set_new(value, "compared", number(output->compared));
+        json_object_set_new(value, "mismatches", number(output->mismatches));
+        json_object_set_new(value, "largest_difference", json_real(output->largest_difference));
+    }
+    return value;
+}
+
+char *mr__job_format_json(const mr_job *job)
+{
+    const mr_job_report *report = &job->report;
+    json_t *value = json_object();
+    json_object_set_new(value, "job", text_value(job->name));
+    json_object_set_new(value, "status", text_value(mr_status_name(report->status)));
+    json_object_set_new(value, "words", text_value(report->words));
+    json_object_set_new(value, "device", text_value(report->device));
+    json_object_set_new(value, "seconds", json_real(report->seconds));
+    json_object_set_new(value, "bytes_per_second", json_real(report->bytes_per_second));
+    json_object_set_new(value, "items_per_second", json_real(report->items_per_second));
+    if (report->verify_seconds > 0)
+        json_object_set_new(value, "verify_seconds", json_real(report->verify_seconds));
+    if (report->pipeline)
+        add_pipeline(value, report->pipeline);
+    json_t *outputs = json_array();
+    for (size_t k = 0; k < report->output_count; k++)
+        json_array_append_new(outputs, output_value(&report->outputs[k]));
+    json_object_set_new(value, "outputs", outputs);
+
+    char *dumped = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+    json_decref(value);
+    char *text = dumped ? mr__format_text("%s\n", dumped) : NULL;
+    free(dumped);
+    return text;
+}
+
+/* The text is made at the first question; `job` is const to those who only ask. */
+static const char *kept_text(const mr_job *job, char **kept, char *(*format)(const mr_job *job))
+{
+    if (!job->has_run)
+        return "";
+    if (!*kept)
+        *kept = format(job);
+    return *kept ? *kept : "";
+}
+
+const char *mr_job_report_json(const mr_job *job)
+{
+    return kept_text(job, &((mr_job *)(uintptr_t)job)->json, mr__job_format_json);
+}
+
+const char *mr_job_report_text(const mr_job *job)
+{
+    return kept_text(job, &((mr_job *)(uintptr_t)job)->text, mr__job_format_text);
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A run: sinks and stages begin, a pipeline is built of them and waited for, outputs are finished and
+ * given their names, or abandoned.
+ */
+#include "base/clock.h"
+#include "job/job_parts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LOOK_NS 50000000ull /* how long a cancel may go unseen */
+#define PROGRESS_NS 100000000ull
+
+/* ---- what the pipeline calls ---- */
+
+static mr_status source_next(void *context, mr_source_item *item)
+{
+    return mr__source_next(context, item->index, item->data, &item->size_bytes);
+}
+
+static void source_interrupt(void *context)
+{
+    struct mr__source *source = context;
+    source->ops->interrupt(source);
+}
+
+static mr_status sink_take(void *context, const mr_sink_item *item)
+{
+    return mr__sink_take(context, item->index, item->data, item->size_bytes);
+}
+
+/* An item of elements of another size: as many of them as came in. */
+static size_t element_output_size(void *context, uint64_t index, const size_t *input_sizes)
+{
+    const struct mr__stage *stage = context;
+    (void)index;
+    return input_sizes[0] / mr_type_size(stage->inputs[0]->type.dtype) *
+           mr_type_size(stage->output.type.dtype);
+}
+
+/* ---- building ---- */
+
+static mr_status add_source(mr_job *job, mr_pipeline *pipeline, mr_node *out)
+{
+    struct mr__source *source = job->source;
+    const mr_source_options options = {
+        .name = "source",
+        .next = source_next,
+        .interrupt = source->ops->interrupt ? source_interrupt : NULL,
+        .context = source,
+        .item_bytes = source->item_bytes,
+        .item_count = source->is_counted ? source->item_count : 0,
+    };
+    return mr_pipeline_add_source(pipeline, &options, out);
+}
+
+static mr_status add_stage(const struct mr__stage *stage, mr_pipeline *pipeline,
+                           const mr_node *nodes, mr_node *out)
+{
+    mr_stage_options options = {
+        .name = stage->name,
+        .device = stage->device,
+        .submit = stage->is_host_work ? NULL : stage->op->submit,
+        .work = stage->is_host_work ? stage->op->work : NULL,
+        .context = (void *)(uintptr_t)stage,
+        .output_bytes = stage->output.item_bytes,
+        .output_size = stage->output.has_short_last ? element_output_size : NULL,
+        .replicas = stage->replicas,
+        .is_parcel_wise = stage->is_parcel_wise,
+    };
+    for (uint32_t k = 0; k < stage->input_count; k++)
+        options.inputs[k] = nodes[stage->input_indices[k]];
+    return mr_pipeline_add_stage(pipeline, &options, out);
+}
+
+static mr_status build(mr_job *job, mr_pipeline *pipeline)
+{
+    mr_node nodes[MR__STAGE_LIMIT + 1] = { 0 }; /* by `from` index */
+    mr_status status = add_source(job, pipeline, &nodes[0]);
+    for (uint32_t k = 0; k < job->stage_count && !status; k++) {
+        const uint32_t index = job->order[k];
+        status = add_stage(job->stages[index], pipeline, nodes, &nodes[index + 1]);
+    }
+    for (uint32_t k = 0; k < job->sink_count && !status; k++) {
+        const struct mr__job_sink *sink = &job->sinks[k];
+        mr_node node;
+        status = mr_pipeline_add_sink(pipeline,
+                                      &(mr_sink_options){ .name = sink->sink->name,
+                                                          .take = sink_take,
+                                                          .context = sink->sink,
+                                                          .input = nodes[sink->from] },
+                                      &node);
+    }
+    return status;
+}
+
+/* ---- begin and end ---- */
+
+static mr_status begin(mr_job *job)
+{
+    mr_status status = job->source->ops->open ? job->source->ops->open(job->source) : MR_OK;
+    for (uint32_t k = 0; k < job->stage_count && !status; k++) {
+        struct mr__stage *stage = job->stages[k];
+        if (stage->op->begin && (status = stage->op->begin(stage)))
+            mr_error_prefix(status, "stage '%s': ", stage->name);
+    }
+    for (uint32_t k = 0; k < job->sink_count && !status; k++)
+        status = mr__sink_begin(job->sinks[k].sink);
+    return status;
+}
+
+static void end_stages(mr_job *job)
+{
+    for (uint32_t k = 0; k < job->stage_count; k++)
+        if (job->stages[k]->op->end)
+            job->stages[k]->op->end(job->stages[k]);
+}
+
+/* First all outputs are completed, then all get their names: one that fails leaves none. */
+static mr_status publish(mr_job *job)
+{
+    mr_status status = MR_OK;
+    for (uint32_t k = 0; k < job->sink_count && !status; k++)
+        status = mr__sink_finish(job->sinks[k].sink);
+    for (uint32_t k = 0; k < job->sink_count && !status; k++)
+        status = mr__output_publish(&job->sinks[k].sink->output);
+    return status;
+}
+
+static void abandon(mr_job *job)
+{
+    for (uint32_t k = 0; k < job->sink_count; k++)
+        mr__sink_abandon(job->sinks[k].sink);
+}
+
+/* ---- waiting ---- */
+
+struct speedometer {
+    double seconds, bytes; /* at the last look */
+    double rate;           /* smoothed */
+};
+
+static void tell_progress(const mr_job *job, const mr_pipeline *pipeline, struct speedometer *meter,
+                          const mr_job_run_options *options)
+{
+    mr_pipeline_progress_now now;
+    mr_pipeline_progress(pipeline, &now);
+    const double seconds = (double)now.elapsed_ns * 1e-9, bytes = (double)now.bytes_in;
+    if (seconds > meter->seconds) {
+        const double rate = (bytes - meter->bytes) / (seconds - meter->seconds);
+        meter->rate = meter->rate > 0 ? 0.8 * meter->rate + 0.2 * rate : rate;
+        meter->seconds = seconds;
+        meter->bytes = bytes;
+    }
+    mr_job_progress progress = {
+        .items_in = now.items_in,
+        .items_out = now.items_out,
+        .items_skipped = now.items_skipped,
+        .item_count = job->source->is_counted ? job->source->item_count : 0,
+        .bytes_in = now.bytes_in,
+        .bytes_out = now.bytes_out,
+        .seconds = seconds,
+        .bytes_per_second = meter->rate,
+        .seconds_left = -1,
+    };
+    const double done = (double)(now.items_out + now.items_skipped);
+    if (progress.item_count && done > 0)
+        progress.seconds_left = seconds / done * ((double)progress.item_count - done);
+    options->progress(options->context, &progress);
+}
+
+static mr_status wait_for(mr_job *job, mr_pipeline *pipeline, const mr_job_run_options *options)
+{
+    const uint64_t interval =
+        options->progress_interval_ns ? options->progress_interval_ns : PROGRESS_NS;
+    const uint64_t look = options->progress && interval < LOOK_NS ? interval : LOOK_NS;
+    struct speedometer meter = { 0 };
+    uint64_t told = mr__clock_now_ns();
+    bool has_cancelled = false;
+    for (;;) {
+        const mr_status status = mr_pipeline_wait(pipeline, look);
+        if (status != MR_E_TIMEOUT)
+            return status;
+        if (atomic_load(&job->is_cancelled) && !has_cancelled) {
+            mr_pipeline_cancel(pipeline);
+            has_cancelled = true;
+        }
+        const uint64_t now = mr__clock_now_ns();
+        if (options->progress && now - told >= interval) {
+            tell_progress(job, pipeline, &meter, options);
+            told = now;
+        }
+    }
+}
+
+/* Builds and runs a pipeline, and keeps its report. */
+static mr_status stream(mr_job *job, const mr_job_run_options *options, mr_pipeline **out)
+{
+    mr_pipeline_options pipeline_options = job->options;
+    pipeline_options.name = job->name;
+    mr_status status = mr_pipeline_create(&pipeline_options, out);
+    if (!status)
+        status = build(job, *out);
+    if (!status && atomic_load(&job->is_cancelled))
+        status = mr_error_set(MR_E_CANCELLED, "the run was cancelled before it started");
+    if (!status)
+        status = mr_pipeline_start(*out);
+    return status ? status : wait_for(job, *out, options);
+}
+
+static mr_status run(mr_job *job, const mr_job_run_options *options)
+{
+    mr_pipeline *pipeline = NULL;
+    mr_status status = begin(job);
+    if (!status)
+        status = stream(job, options, &pipeline);
+    if (!status)
+        status = publish(job);
+    char words[MR_ERROR_BYTES] = "";
+    if (status)
+        snprintf(words, sizeof words, "%s", mr_last_error());
+    const mr_status kept = mr__job_keep_report(job, pipeline, status == MR_OK);
+    mr_pipeline_destroy(pipeline);
+    end_stages(job);
+    abandon(job); /* of what is published nothing is left to abandon */
+    return status ? mr_error_set(status, "%s", words) : kept;
+}
+
+mr_status mr_job_run(mr_job *job, const mr_job_run_options *options)
+{
+    static const mr_job_run_options no_options;
+    if (!options)
+        options = &no_options;
+    mr__job_forget_report(job);
+    job->has_run = true;
+    mr_status status = options->is_verified ? mr__job_can_verify(job) : MR_OK;
+    if (!status)
+        status = run(job, options);
+    if (!status && options->is_verified)
+        status = mr__job_verify(job, options);
+    job->report.status = status;
+    snprintf(job->words, sizeof job->words, "%s", status ? mr_last_error() : "");
+    job->report.words = job->words;
+    atomic_store(&job->is_cancelled, 0);
+    return status;
+}
+
+void mr_job_cancel(mr_job *job)
+{
+    atomic_store(&job->is_cancelled, 1);
+}
