@@ -6,7 +6,8 @@
  * cuda_device.c   devices: primary context, properties, peers
  * cuda_memory.c   device, pinned and pageable memory, the ordered pool, registration
  * cuda_queue.c    streams
- * cuda_work.c     copies, fills, host functions
+ * cuda_work.c     copies and fills
+ * cuda_call.c     functions and copies on a host thread, in stream order
  * cuda_point.c    events, pooled
  * cuda_gate.c     words that the host opens and streams wait for
  * cuda_function.c modules and launches; cuda_nvrtc.c the run-time compiler
@@ -34,6 +35,15 @@ struct cuda_backend {
     struct cuda_device **devices; /* the open ones by index, for peers; NULL where closed */
 };
 
+/* Rows that a host thread copies (source) or fills with `value` (no source). */
+struct cuda_host_job {
+    unsigned char *target;
+    const unsigned char *source;
+    size_t target_pitch, source_pitch;
+    size_t row_bytes, row_count;
+    uint32_t value, value_bytes;
+};
+
 /* A pooled event. Points with and without timing live in pools of their own. */
 struct cuda_point {
     struct mr_point base;
@@ -45,12 +55,15 @@ struct cuda_point {
     struct cuda_point *next; /* in a pool */
 };
 
-/* A host function in flight, so that it runs even when the driver drops it behind a failure. */
+/* Host work in flight. It is listed until it starts, so that the caller's functions run even when
+ * the driver drops them behind a failure. */
 struct cuda_call {
-    struct cuda_queue *queue;
-    void (*function)(void *context);
+    struct cuda_device *device;
+    struct cuda_queue *queue;        /* NULL: disowned, runs nothing */
+    void (*function)(void *context); /* the caller's, or: */
     void *context;
-    struct cuda_call *previous, *next;
+    struct cuda_host_job job;          /* a copy or fill of host memory */
+    struct cuda_call *previous, *next; /* in its queue's list; next: in the free list too */
 };
 
 struct cuda_device {
@@ -74,8 +87,9 @@ struct cuda_device {
     struct cuda_gate *gates;   /* free ones */
     struct cuda_gate_slab *gate_slabs;
 
-    pthread_mutex_t call_lock; /* the calls below and every queue's list of calls */
-    struct cuda_call *calls;   /* free ones */
+    pthread_mutex_t call_lock;  /* the calls below and every queue's list of calls */
+    struct cuda_call *calls;    /* free ones */
+    struct cuda_call *disowned; /* run here after a failure; the driver may still hold them */
 };
 
 struct cuda_queue {
@@ -87,7 +101,8 @@ struct cuda_queue {
     pthread_t thread;            /* PER_THREAD: whose stream it is */
     CUevent tail;                /* PER_THREAD: after the newest work, for waits by other threads */
     struct cuda_point *spare[2]; /* points at hand for the recording thread */
-    struct cuda_call *calls;     /* in flight; under the device's call_lock */
+    struct cuda_call *first_call; /* in flight, oldest first; under the device's call_lock */
+    struct cuda_call *last_call;
 };
 
 extern const struct mr_backend_ops mr__cuda_backend;
@@ -216,9 +231,15 @@ static inline void mr__cuda_queue_submitted(struct cuda_queue *queue)
 }
 
 /* Between files of this folder. */
+mr_status mr__cuda_no_heap(const char *what);
+CUresult mr__cuda_event_wait(const struct cuda_device *device, CUevent event, uint64_t timeout_ns);
+CUresult mr__cuda_point_acquire(struct cuda_device *device, bool has_timing,
+                                struct cuda_point **at_hand, struct cuda_point **out);
 void mr__cuda_points_destroy(struct cuda_device *device);
 void mr__cuda_point_give_back(struct cuda_device *device, struct cuda_point *points);
+mr_status mr__cuda_gates_prepare(struct cuda_device *device);
 void mr__cuda_gates_destroy(struct cuda_device *device);
+mr_status mr__cuda_host_job(struct cuda_queue *queue, const struct cuda_host_job *job);
 void mr__cuda_calls_run_lost(struct cuda_queue *queue);
 void mr__cuda_calls_destroy(struct cuda_device *device);
 

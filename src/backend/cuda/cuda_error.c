@@ -41,6 +41,8 @@ static const char *remedy(CUresult result)
         return "; another process may hold the GPU in exclusive mode";
     case CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
         return "; the kernel module and libcuda.so.1 differ in version: reboot after the update";
+    case CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED:
+        return "; a part of the range is pinned already: register the whole of it once";
     case CUDA_ERROR_ILLEGAL_ADDRESS:
     case CUDA_ERROR_MISALIGNED_ADDRESS:
     case CUDA_ERROR_INVALID_PC:

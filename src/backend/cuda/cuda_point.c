@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Points are pooled events. A point keeps its event for life; giving it back makes both reusable at
+ * once, because waits that streams have queued took the event's state when they were queued.
+ */
+#include "backend/cuda/cuda_backend.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#include <time.h>
+
+enum {
+    AT_HAND_LIMIT = 32, /* points that a queue keeps to itself, so that others find some too */
+    SPIN_NS = 20000,    /* a host wait asks without a pause for so long: most waits are short */
+    PAUSE_FIRST_NS = 5000,
+    PAUSE_LIMIT_NS = 100000
+};
+
+/* ---- the pools ---- */
+
+void mr__cuda_point_give_back(struct cuda_device *device, struct cuda_point *points)
+{
+    if (!points)
+        return;
+    struct cuda_point *last = points;
+    while (last->next)
+        last = last->next;
+
+    /* Released by this, acquired by the exchange in take_returned. */
+    _Atomic(struct cuda_point *) *pool = &device->returned[points->has_timing];
+    last->next = atomic_load_explicit(pool, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(pool, &last->next, points, memory_order_release,
+                                                  memory_order_relaxed))
+        ;
+}
+
+/* One point out of those given back, or NULL. Some more go to `at_hand`, the rest back. */
+static struct cuda_point *take_returned(struct cuda_device *device, bool has_timing,
+                                        struct cuda_point **at_hand)
+{
+    struct cuda_point *first =
+        atomic_exchange_explicit(&device->returned[has_timing], NULL, memory_order_acquire);
+    if (!first)
+        return NULL;
+
+    struct cuda_point *last = first;
+    for (int count = 0; at_hand && last->next && count < AT_HAND_LIMIT; count++)
+        last = last->next;
+    mr__cuda_point_give_back(device, last->next);
+    last->next = NULL;
+    if (at_hand)
+        *at_hand = first->next;
+    return first;
+}
+
+static CUresult point_create(struct cuda_device *device, bool has_timing, struct cuda_point **out)
+{
+    struct cuda_point *point = mr__zalloc(sizeof *point);
+    if (!point)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = device->cu->cuEventCreate(
+        &point->event, CU_EVENT_BLOCKING_SYNC | (has_timing ? 0 : CU_EVENT_DISABLE_TIMING));
+    if (result) {
+        mr__free(point);
+        return result;
+    }
+    point->base.ops = &mr__cuda_backend;
+    point->device = device;
+    point->has_timing = has_timing;
+    *out = point;
+    return CUDA_SUCCESS;
+}
+
+CUresult mr__cuda_point_acquire(struct cuda_device *device, bool has_timing,
+                                struct cuda_point **at_hand, struct cuda_point **out)
+{
+    struct cuda_point *point = at_hand ? *at_hand : NULL;
+    if (point)
+        *at_hand = point->next;
+    else
+        point = take_returned(device, has_timing, at_hand);
+    if (!point) {
+        CUresult result = point_create(device, has_timing, &point);
+        if (result)
+            return result;
+    }
+    point->next = NULL;
+    atomic_store_explicit(&point->is_reached, false, memory_order_relaxed);
+    atomic_store_explicit(&point->reference_count, 1, memory_order_relaxed);
+    *out = point;
+    return CUDA_SUCCESS;
+}
+
+void mr__cuda_points_destroy(struct cuda_device *device)
+{
+    for (int has_timing = 0; has_timing < 2; has_timing++) {
+        struct cuda_point *point = atomic_exchange(&device->returned[has_timing], NULL);
+        while (point) {
+            struct cuda_point *next = point->next;
+            (void)device->cu->cuEventDestroy(point->event);
+            mr__free(point);
+            point = next;
+        }
+    }
+}
+
+/* ---- the entries ---- */
+
+mr_status mr__cuda_point_record(struct mr_queue *base, bool has_timing, struct mr_point **out)
+{
+    *out = NULL;
+    struct cuda_queue *queue = cuda_queue_from(base);
+    struct cuda_device *device = queue->device;
+    struct cuda_point *point = NULL;
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(device, &is_pushed);
+    if (!result)
+        result = mr__cuda_point_acquire(device, has_timing, &queue->spare[has_timing], &point);
+    if (!result)
+        result = device->cu->cuEventRecord(point->event, queue->stream);
+    mr__cuda_leave(device, is_pushed);
+    if (result) {
+        mr__cuda_point_give_back(device, point);
+        return mr__cuda_error(device->cu, result, "recording an event on %s",
+                              device->properties.id);
+    }
+    *out = &point->base;
+    return MR_OK;
+}
+
+void mr__cuda_point_retain(struct mr_point *base)
+{
+    struct cuda_point *point = cuda_point_from(base);
+    atomic_fetch_add_explicit(&point->reference_count, 1, memory_order_relaxed);
+}
+
+void mr__cuda_point_release(struct mr_point *base)
+{
+    struct cuda_point *point = cuda_point_from(base);
+    if (atomic_fetch_sub_explicit(&point->reference_count, 1, memory_order_acq_rel) == 1)
+        mr__cuda_point_give_back(point->device, point);
+}
+
+static mr_status point_answer(struct cuda_point *point, CUresult result)
+{
+    if (!result)
+        atomic_store_explicit(&point->is_reached, true, memory_order_release);
+    if (!result || result == CUDA_ERROR_NOT_READY)
+        return mr__cuda_status(result);
+    return mr__cuda_error(point->device->cu, result, "work before an event of %s",
+                          point->device->properties.id);
+}
+
+static bool is_reached(struct cuda_point *point)
+{
+    return atomic_load_explicit(&point->is_reached, memory_order_acquire);
+}
+
+mr_status mr__cuda_point_query(struct mr_point *base)
+{
+    struct cuda_point *point = cuda_point_from(base);
+    if (is_reached(point))
+        return MR_OK;
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(point->device, &is_pushed);
+    if (!result)
+        result = point->device->cu->cuEventQuery(point->event);
+    mr__cuda_leave(point->device, is_pushed);
+    return point_answer(point, result);
+}
+
+static void pause_ns(uint64_t duration_ns)
+{
+    nanosleep(&(struct timespec){ .tv_nsec = (long)duration_ns }, NULL);
+}
+
+CUresult mr__cuda_event_wait(const struct cuda_device *device, CUevent event, uint64_t timeout_ns)
+{
+    const struct cuda_symbols *cu = device->cu;
+    CUresult result = cu->cuEventQuery(event);
+    if (result != CUDA_ERROR_NOT_READY || !timeout_ns)
+        return result;
+
+    const uint64_t start_ns = mr__clock_now_ns();
+    uint64_t pause = PAUSE_FIRST_NS;
+    for (;;) {
+        result = cu->cuEventQuery(event);
+        if (result != CUDA_ERROR_NOT_READY)
+            return result;
+        const uint64_t waited_ns = mr__clock_now_ns() - start_ns;
+        if (waited_ns >= timeout_ns)
+            return result;
+        if (waited_ns < SPIN_NS)
+            continue;
+        if (timeout_ns == MR_FOREVER)
+            return cu->cuEventSynchronize(event);
+        const uint64_t left_ns = timeout_ns - waited_ns;
+        pause_ns(pause < left_ns ? pause : left_ns);
+        pause = pause * 2 < PAUSE_LIMIT_NS ? pause * 2 : PAUSE_LIMIT_NS;
+    }
+}
+
+mr_status mr__cuda_point_wait(struct mr_point *base, uint64_t timeout_ns)
+{
+    struct cuda_point *point = cuda_point_from(base);
+    if (is_reached(point))
+        return MR_OK;
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(point->device, &is_pushed);
+    if (!result)
+        result = mr__cuda_event_wait(point->device, point->event, timeout_ns);
+    mr__cuda_leave(point->device, is_pushed);
+    mr_status status = point_answer(point, result);
+    return status == MR_E_BUSY ? MR_E_TIMEOUT : status;
+}
+
+mr_status mr__cuda_point_elapsed(struct mr_point *start_base, struct mr_point *end_base,
+                                 int64_t *elapsed_ns)
+{
+    struct cuda_point *start = cuda_point_from(start_base), *end = cuda_point_from(end_base);
+    const struct cuda_device *device = start->device;
+    float milliseconds = 0;
+    bool is_pushed;
+    *elapsed_ns = 0;
+    CUresult result = mr__cuda_enter(device, &is_pushed);
+    if (!result)
+        result = device->cu->cuEventElapsedTime(&milliseconds, start->event, end->event);
+    mr__cuda_leave(device, is_pushed);
+    if (!result)
+        *elapsed_ns = (int64_t)((double)milliseconds * 1e6 + (milliseconds < 0 ? -0.5 : 0.5));
+    return mr__cuda_error(device->cu, result, "reading the time between two events of %s",
+                          device->properties.id);
+}
+
+mr_status mr__cuda_queue_wait_point(struct mr_queue *base, struct mr_point *point_base)
+{
+    struct cuda_queue *queue = cuda_queue_from(base);
+    struct cuda_point *point = cuda_point_from(point_base);
+    if (is_reached(point))
+        return MR_OK;
+    struct cuda_device *device = queue->device;
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(device, &is_pushed);
+    if (!result)
+        result = device->cu->cuStreamWaitEvent(queue->stream, point->event, 0);
+    if (!result)
+        mr__cuda_queue_submitted(queue);
+    mr__cuda_leave(device, is_pushed);
+    return mr__cuda_error(device->cu, result, "making a stream of %s wait for an event",
+                          device->properties.id);
+}

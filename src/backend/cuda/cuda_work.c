@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Copies and fills. Which call of the driver serves depends on where both sides are.
+ */
+#include "backend/cuda/cuda_backend.h"
+
+/* One side of a copy, resolved. */
+struct side {
+    unsigned char *host; /* NULL for device memory */
+    CUdeviceptr address; /* unified: the host's address or the device's */
+    struct cuda_device *device;
+    size_t pitch;
+};
+
+static struct side side_of(const struct mr_memory *memory, size_t offset, size_t pitch)
+{
+    struct side side = { .pitch = pitch };
+    if (memory->host) {
+        side.host = (unsigned char *)memory->host + offset;
+        side.address = (CUdeviceptr)(uintptr_t)side.host;
+    } else {
+        side.address = memory->address + offset;
+        side.device = cuda_device_from(memory->device);
+    }
+    return side;
+}
+
+static CUresult copy_rows(struct cuda_queue *queue, const struct side *target,
+                          const struct side *source, const struct mr_transfer *transfer)
+{
+    CUresult result = CUDA_SUCCESS;
+    for (size_t row = 0; row < transfer->row_count && !result; row++)
+        result = queue->device->cu->cuMemcpyAsync(target->address + row * target->pitch,
+                                                  source->address + row * source->pitch,
+                                                  transfer->row_bytes, queue->stream);
+    return result;
+}
+
+static CUresult copy_2d(struct cuda_queue *queue, const struct side *target,
+                        const struct side *source, const struct mr_transfer *transfer)
+{
+    const size_t limit = queue->device->pitch_limit;
+    if (target->pitch > limit || source->pitch > limit)
+        return copy_rows(queue, target, source, transfer);
+    const CUDA_MEMCPY2D copy = {
+        .srcMemoryType = CU_MEMORYTYPE_UNIFIED,
+        .srcDevice = source->address,
+        .srcPitch = source->pitch,
+        .dstMemoryType = CU_MEMORYTYPE_UNIFIED,
+        .dstDevice = target->address,
+        .dstPitch = target->pitch,
+        .WidthInBytes = transfer->row_bytes,
+        .Height = transfer->row_count,
+    };
+    return queue->device->cu->cuMemcpy2DAsync(&copy, queue->stream);
+}
+
+/* Between two devices: directly where they are peers, through the host where not. */
+static CUresult copy_peer(struct cuda_queue *queue, const struct side *target,
+                          const struct side *source, const struct mr_transfer *transfer,
+                          bool is_flat)
+{
+    if (is_flat)
+        return queue->device->cu->cuMemcpyPeerAsync(
+            target->address, target->device->context, source->address, source->device->context,
+            transfer->row_bytes * transfer->row_count, queue->stream);
+    const CUDA_MEMCPY3D_PEER copy = {
+        .srcMemoryType = CU_MEMORYTYPE_DEVICE,
+        .srcDevice = source->address,
+        .srcContext = source->device->context,
+        .srcPitch = source->pitch,
+        .srcHeight = transfer->row_count,
+        .dstMemoryType = CU_MEMORYTYPE_DEVICE,
+        .dstDevice = target->address,
+        .dstContext = target->device->context,
+        .dstPitch = target->pitch,
+        .dstHeight = transfer->row_count,
+        .WidthInBytes = transfer->row_bytes,
+        .Height = transfer->row_count,
+        .Depth = 1,
+    };
+    return queue->device->cu->cuMemcpy3DPeerAsync(&copy, queue->stream);
+}
+
+static mr_status copy_host(struct cuda_queue *queue, const struct side *target,
+                           const struct side *source, const struct mr_transfer *transfer)
+{
+    return mr__cuda_host_job(queue, &(struct cuda_host_job){
+                                        .target = target->host,
+                                        .source = source->host,
+                                        .target_pitch = target->pitch,
+                                        .source_pitch = source->pitch,
+                                        .row_bytes = transfer->row_bytes,
+                                        .row_count = transfer->row_count,
+                                    });
+}
+
+mr_status mr__cuda_copy(struct mr_queue *base, const struct mr_transfer *transfer)
+{
+    struct cuda_queue *queue = cuda_queue_from(base);
+    struct cuda_device *device = queue->device;
+    const struct side target =
+        side_of(transfer->target, transfer->target_offset, transfer->target_pitch);
+    const struct side source =
+        side_of(transfer->source, transfer->source_offset, transfer->source_pitch);
+    if (target.host && source.host)
+        return copy_host(queue, &target, &source, transfer);
+
+    const bool is_flat = transfer->row_count == 1 || (target.pitch == transfer->row_bytes &&
+                                                      source.pitch == transfer->row_bytes);
+    const bool is_peer = target.device && source.device && target.device != source.device;
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(device, &is_pushed);
+    if (!result && is_peer)
+        result = copy_peer(queue, &target, &source, transfer, is_flat);
+    else if (!result && is_flat)
+        result =
+            device->cu->cuMemcpyAsync(target.address, source.address,
+                                      transfer->row_bytes * transfer->row_count, queue->stream);
+    else if (!result)
+        result = copy_2d(queue, &target, &source, transfer);
+    if (!result)
+        mr__cuda_queue_submitted(queue);
+    mr__cuda_leave(device, is_pushed);
+    if (!result)
+        return MR_OK;
+    return mr__cuda_error(device->cu, result, "queueing a copy of %zu x %zu bytes on %s",
+                          transfer->row_count, transfer->row_bytes, device->properties.id);
+}
+
+/* True when the device can write the memory: its own, or host memory that the driver has pinned. */
+static bool is_reachable(const struct mr_memory *memory)
+{
+    return !memory->host ||
+           (memory->place == MR_PLACE_PINNED && memory->device->ops == &mr__cuda_backend);
+}
+
+static CUresult fill_reachable(struct cuda_queue *queue, CUdeviceptr address, size_t size_bytes,
+                               uint32_t value, uint32_t value_bytes)
+{
+    const struct cuda_symbols *cu = queue->device->cu;
+    switch (value_bytes) {
+    case 1:
+        return cu->cuMemsetD8Async(address, (unsigned char)value, size_bytes, queue->stream);
+    case 2:
+        return cu->cuMemsetD16Async(address, (unsigned short)value, size_bytes / 2, queue->stream);
+    default:
+        return cu->cuMemsetD32Async(address, value, size_bytes / 4, queue->stream);
+    }
+}
+
+mr_status mr__cuda_fill(struct mr_queue *base, const struct mr_memory *memory, size_t offset,
+                        size_t size_bytes, uint32_t value, uint32_t value_bytes)
+{
+    struct cuda_queue *queue = cuda_queue_from(base);
+    struct cuda_device *device = queue->device;
+    if (!is_reachable(memory))
+        return mr__cuda_host_job(queue, &(struct cuda_host_job){
+                                            .target = (unsigned char *)memory->host + offset,
+                                            .row_bytes = size_bytes,
+                                            .row_count = 1,
+                                            .value = value,
+                                            .value_bytes = value_bytes,
+                                        });
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(device, &is_pushed);
+    if (!result)
+        result = fill_reachable(queue, memory->address + offset, size_bytes, value, value_bytes);
+    if (!result)
+        mr__cuda_queue_submitted(queue);
+    mr__cuda_leave(device, is_pushed);
+    return mr__cuda_error(device->cu, result, "queueing a fill of %zu bytes on %s", size_bytes,
+                          device->properties.id);
+}
