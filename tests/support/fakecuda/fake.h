@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fakecuda/fake.h - the stand-in driver's objects. One lock guards them all.
+ *
+ * fake_control.c  calls counted, logged, failed and delayed
+ * fake_device.c   devices, contexts, what is current
+ * fake_memory.c   allocations; every address is looked up here
+ * fake_stream.c   streams, events, and CUDA's rules for who waits for whom
+ * fake_executor.c operations as a graph, run by threads
+ * fake_work.c     copies, fills, host functions, waits for words
+ * fake_module.c   modules and launches
+ */
+#ifndef FAKE_H
+#define FAKE_H
+
+#include "backend/cuda/cuda_driver.h"
+#include "support/fakecuda/fakecuda.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#define FAKE_API FAKECUDA_API
+
+enum { DEVICE_LIMIT = 8, PARAMETER_LIMIT = 32 };
+
+/* ---- control ---- */
+
+/* First line of every function: counts, logs, delays. Anything but 0 is the answer to give. */
+#define FAKE_CALL(...)                                                                             \
+    do {                                                                                           \
+        const CUresult fake_answer = fake_call(__func__, __VA_ARGS__);                             \
+        if (fake_answer)                                                                           \
+            return fake_answer;                                                                    \
+    } while (0)
+
+CUresult fake_call(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+uint64_t fake_setting(const char *name, uint64_t otherwise);
+uint64_t fake_delay_us(void); /* at random, up to what is set */
+uint64_t fake_now_ns(void);
+extern _Thread_local bool fake_is_host_function; /* CUDA may not be called there */
+
+/* ---- devices ---- */
+
+struct CUctx_st {
+    int device;
+    int retained;
+    CUresult error; /* sticky */
+    bool has_peer[DEVICE_LIMIT];
+    uint64_t used_bytes;
+    struct CUstream_st *streams; /* every one alive but the legacy one */
+    struct CUstream_st *legacy;
+    struct operation *last_legacy; /* the newest work of the legacy stream */
+};
+
+extern pthread_mutex_t fake_lock;
+extern pthread_cond_t fake_progress; /* an operation ended, or a context broke */
+
+CUcontext fake_current(void);
+CUcontext fake_context(int device);
+uint64_t fake_memory_bytes(void);
+/* Starts and ends what needs a context: called with the lock. */
+#define WITH_CONTEXT(context)                                                                      \
+    CUcontext context = fake_current();                                                            \
+    if (!context)                                                                                  \
+        return CUDA_ERROR_INVALID_CONTEXT;                                                         \
+    if (context->error)                                                                            \
+    return context->error
+
+/* ---- memory ---- */
+
+enum range_kind { RANGE_DEVICE, RANGE_PINNED, RANGE_REGISTERED, RANGE_MODULE };
+
+/* Device addresses are the host's with this bit set, so that no host code can use them by mistake. */
+#define DEVICE_BIT (1ull << 62)
+
+/* What a copy may touch: the host's view of the bytes, or NULL when the range is nobody's. */
+struct place {
+    unsigned char *bytes;
+    bool is_device, is_pageable;
+};
+struct place fake_place(CUdeviceptr address, size_t size_bytes);
+bool fake_is_alive(CUdeviceptr address, size_t size_bytes); /* takes the lock */
+bool fake_is_reachable(CUdeviceptr address);                /* by a kernel; takes the lock */
+void fake_range_free(CUdeviceptr address);                  /* with the lock */
+void fake_range_of_module(CUdeviceptr address, size_t size_bytes, CUcontext context); /* likewise */
+int64_t fake_live_ranges(void);
+void fake_live_add(int count);
+
+/* ---- operations ---- */
+
+enum operation_kind {
+    OPERATION_MARK, /* does nothing: events and waits */
+    OPERATION_COPY,
+    OPERATION_FILL,
+    OPERATION_LAUNCH,
+    OPERATION_HOST,
+    OPERATION_WAIT_VALUE,
+    OPERATION_FREE
+};
+
+struct rows {
+    CUdeviceptr target, source;
+    size_t target_pitch, source_pitch, row_bytes, row_count;
+    unsigned char *staged; /* a copy of the source's bytes, freed with the operation */
+};
+
+struct operation {
+    enum operation_kind kind;
+    int references;
+    int wait_count; /* operations that must end first */
+    bool is_done;
+    uint64_t ended_ns;
+    CUcontext context;
+    int priority;
+    struct operation **dependents;
+    int dependent_count, dependent_capacity;
+    struct operation *next; /* in a ready list */
+
+    struct rows rows;         /* COPY; FILL without source */
+    uint32_t value;           /* FILL, WAIT_VALUE */
+    uint32_t value_bytes;     /* FILL */
+    unsigned flags;           /* WAIT_VALUE */
+    CUhostFn function;        /* HOST */
+    void *argument;           /* HOST */
+    CUdeviceptr address;      /* FREE, WAIT_VALUE */
+    struct CUfunc_st *kernel; /* LAUNCH */
+    unsigned grid[3], block[3];
+    uint64_t storage[PARAMETER_LIMIT]; /* LAUNCH: the arguments' bytes */
+};
+
+struct operation *fake_operation(enum operation_kind kind, CUcontext context); /* one reference */
+void fake_unref(struct operation *operation);                                  /* with the lock */
+void fake_depend(struct operation *operation, struct operation *on);           /* with the lock */
+void fake_start(struct operation *operation); /* with the lock, after its dependencies are known */
+void fake_break(CUcontext context, CUresult error); /* with the lock */
+CUresult fake_wait(struct operation *operation);    /* takes the lock; drops one reference */
+CUresult fake_execute(struct operation *operation); /* without the lock */
+void fake_executor_open(void);
+
+/* ---- streams ---- */
+
+struct CUstream_st {
+    uint32_t magic;
+    CUcontext context;
+    bool is_blocking; /* takes part in the legacy stream's order */
+    bool is_thread;   /* a thread's default stream */
+    int priority;
+    struct operation *last; /* the newest work; one reference */
+    struct CUstream_st *next;
+};
+
+/* The stream behind a handle, or NULL with `*result`. With the lock. */
+struct CUstream_st *fake_stream(CUstream handle, CUresult *result);
+/* Queues behind all that CUDA's rules say; takes the caller's reference. With the lock. */
+void fake_submit(struct CUstream_st *stream, struct operation *operation);
+
+/* ---- modules ---- */
+
+CUresult fake_launch_run(struct operation *operation);
+
+#endif
