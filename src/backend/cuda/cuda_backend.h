@@ -55,8 +55,8 @@ struct cuda_point {
     struct cuda_point *next; /* in a pool */
 };
 
-/* Host work in flight. It is listed until it starts, so that the caller's functions run even when
- * the driver drops them behind a failure. */
+/* Host work in flight. It is listed until it starts, so that the caller's functions run even when the
+ * driver drops them behind a failure. */
 struct cuda_call {
     struct cuda_device *device;
     struct cuda_queue *queue;        /* NULL: disowned, runs nothing */
@@ -87,9 +87,10 @@ struct cuda_device {
     struct cuda_gate *gates;   /* free ones */
     struct cuda_gate_slab *gate_slabs;
 
-    pthread_mutex_t call_lock;  /* the calls below and every queue's list of calls */
-    struct cuda_call *calls;    /* free ones */
-    struct cuda_call *disowned; /* run here after a failure; the driver may still hold them */
+    pthread_mutex_t call_lock; /* the calls below and every queue's list of calls */
+    pthread_cond_t call_ended;
+    struct cuda_call *calls; /* free ones */
+    uint32_t disowned_count; /* already run behind a failure, but the driver still holds them */
 };
 
 struct cuda_queue {
@@ -103,6 +104,7 @@ struct cuda_queue {
     struct cuda_point *spare[2]; /* points at hand for the recording thread */
     struct cuda_call *first_call; /* in flight, oldest first; under the device's call_lock */
     struct cuda_call *last_call;
+    uint32_t running_count; /* calls that have started and not ended; likewise */
 };
 
 extern const struct mr_backend_ops mr__cuda_backend;
@@ -240,7 +242,7 @@ void mr__cuda_point_give_back(struct cuda_device *device, struct cuda_point *poi
 mr_status mr__cuda_gates_prepare(struct cuda_device *device);
 void mr__cuda_gates_destroy(struct cuda_device *device);
 mr_status mr__cuda_host_job(struct cuda_queue *queue, const struct cuda_host_job *job);
-void mr__cuda_calls_run_lost(struct cuda_queue *queue);
+void mr__cuda_calls_finish(struct cuda_queue *queue);
 void mr__cuda_calls_destroy(struct cuda_device *device);
 
 #endif

@@ -6,8 +6,11 @@
 #include "backend/cuda/cuda_backend.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 
 #include <string.h>
+
+#define DISOWNED_WAIT_NS 2000000000u
 
 /* ---- the list of what is in flight, all under call_lock ---- */
 
@@ -77,26 +80,63 @@ static void job_run(const struct cuda_host_job *job)
 
 /* ---- running ---- */
 
-/* On the driver's thread. After the unlock nothing of the queue or the device is touched: the
- * function may be what the program waits for before it closes them. */
-static void call_run(void *context)
+/* A call starts once: on the driver's thread, or on ours when the driver will not run it as it should.
+ * False when it has started before. */
+static bool call_start(struct cuda_call *call, struct cuda_call *work)
 {
-    struct cuda_call *call = context;
     struct cuda_device *device = call->device;
     pthread_mutex_lock(&device->call_lock);
-    if (!call->queue) {
-        pthread_mutex_unlock(&device->call_lock);
-        return;
+    const bool is_first = call->queue;
+    if (is_first) {
+        *work = *call;
+        list_remove(call);
+        work->queue->running_count++;
+    } else {
+        device->disowned_count--;
+        pthread_cond_broadcast(&device->call_ended);
     }
-    const struct cuda_call work = *call;
-    list_remove(call);
     call_recycle(call);
     pthread_mutex_unlock(&device->call_lock);
+    return is_first;
+}
 
+static void call_end(const struct cuda_call *work)
+{
+    pthread_mutex_lock(&work->device->call_lock);
+    if (!--work->queue->running_count)
+        pthread_cond_broadcast(&work->device->call_ended);
+    pthread_mutex_unlock(&work->device->call_lock);
+}
+
+static void call_run(void *context)
+{
+    struct cuda_call work;
+    if (!call_start(context, &work))
+        return;
     if (work.function)
         work.function(work.context);
     else
         job_run(&work.job);
+    call_end(&work);
+}
+
+/* The caller's functions run behind a failure too; copies must not. */
+static void callback_run(CUstream stream, CUresult result, void *context)
+{
+    (void)stream;
+    struct cuda_call *call = context;
+    if (result && !call->function)
+        call->job.row_count = 0;
+    call_run(call);
+}
+
+/* cuLaunchHostFunc drops its function when the context has failed; the older cuStreamAddCallback runs
+ * it with the error, at the same price. */
+static CUresult call_launch(struct cuda_queue *queue, struct cuda_call *call)
+{
+    const struct cuda_symbols *cu = queue->device->cu;
+    return cu->cuStreamAddCallback ? cu->cuStreamAddCallback(queue->stream, callback_run, call, 0)
+                                   : cu->cuLaunchHostFunc(queue->stream, call_run, call);
 }
 
 static mr_status call_submit(struct cuda_queue *queue, const struct cuda_call *wanted)
@@ -109,7 +149,7 @@ static mr_status call_submit(struct cuda_queue *queue, const struct cuda_call *w
     bool is_pushed;
     CUresult result = mr__cuda_enter(device, &is_pushed);
     if (!result)
-        result = device->cu->cuLaunchHostFunc(queue->stream, call_run, call);
+        result = call_launch(queue, call);
     if (!result)
         mr__cuda_queue_submitted(queue);
     mr__cuda_leave(device, is_pushed);
@@ -135,41 +175,49 @@ mr_status mr__cuda_host_job(struct cuda_queue *queue, const struct cuda_host_job
     return call_submit(queue, &(struct cuda_call){ .job = *job });
 }
 
-/* The driver may still hold what is lost and call it late, so the node is kept, owned by no queue,
- * until the device closes. */
-void mr__cuda_calls_run_lost(struct cuda_queue *queue)
+/* ---- behind a failure, and at the end ---- */
+
+void mr__cuda_calls_finish(struct cuda_queue *queue)
 {
     struct cuda_device *device = queue->device;
-    for (;;) {
-        pthread_mutex_lock(&device->call_lock);
-        struct cuda_call *call = queue->first_call;
-        if (!call) {
-            pthread_mutex_unlock(&device->call_lock);
-            return;
-        }
+    pthread_mutex_lock(&device->call_lock);
+    struct cuda_call *call;
+    while ((call = queue->first_call)) {
         list_remove(call);
-        call->next = device->disowned;
-        device->disowned = call;
+        device
+            ->disowned_count++; /* the driver still holds it, and gives it back through call_run */
         void (*function)(void *) = call->function;
         void *context = call->context;
         pthread_mutex_unlock(&device->call_lock);
         if (function)
             function(context);
+        pthread_mutex_lock(&device->call_lock);
     }
+    while (queue->running_count)
+        pthread_cond_wait(&device->call_ended, &device->call_lock);
+    pthread_mutex_unlock(&device->call_lock);
 }
 
-static void calls_free(struct cuda_call *call)
+/* Waits a while for the calls that the driver holds behind a failure. Those that never come are lost
+ * with it: better than memory that the driver might still touch. */
+static void disowned_wait(struct cuda_device *device)
 {
-    while (call) {
-        struct cuda_call *next = call->next;
-        mr__free(call);
-        call = next;
-    }
+    const struct timespec deadline = mr__clock_deadline(DISOWNED_WAIT_NS);
+    pthread_mutex_lock(&device->call_lock);
+    while (device->disowned_count &&
+           !pthread_cond_clockwait(&device->call_ended, &device->call_lock, CLOCK_MONOTONIC,
+                                   &deadline))
+        ;
+    pthread_mutex_unlock(&device->call_lock);
 }
 
 void mr__cuda_calls_destroy(struct cuda_device *device)
 {
-    calls_free(device->calls);
-    calls_free(device->disowned);
-    device->calls = device->disowned = NULL;
+    if (device->cu->cuStreamAddCallback)
+        disowned_wait(device);
+    while (device->calls) {
+        struct cuda_call *next = device->calls->next;
+        mr__free(device->calls);
+        device->calls = next;
+    }
 }

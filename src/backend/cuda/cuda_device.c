@@ -178,6 +178,7 @@ void mr__cuda_device_close(struct mr_backend_device *base)
         (void)device->cu->cuDevicePrimaryCtxRelease(device->ordinal);
     }
     pthread_mutex_destroy(&device->gate_lock);
+    pthread_cond_destroy(&device->call_ended);
     pthread_mutex_destroy(&device->call_lock);
     mr__free(device);
 }
@@ -219,6 +220,7 @@ mr_status mr__cuda_device_open(struct mr_backend *backend, uint32_t index,
     device->index = index;
     pthread_mutex_init(&device->gate_lock, NULL);
     pthread_mutex_init(&device->call_lock, NULL);
+    pthread_cond_init(&device->call_ended, NULL);
 
     mr_status status = mr__cuda_error(device->cu, device_start(device), "opening cuda:%u", index);
     if (!status)

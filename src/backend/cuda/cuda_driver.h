@@ -24,6 +24,7 @@ typedef struct CUmod_st *CUmodule;
 typedef struct CUfunc_st *CUfunction;
 typedef struct CUmemPoolHandle_st *CUmemoryPool;
 typedef void (*CUhostFn)(void *context);
+typedef void (*CUstreamCallback)(CUstream stream, CUresult result, void *context);
 typedef size_t (*CUoccupancyB2DSize)(int block_size);
 
 /* The streams that every context has. */

@@ -162,26 +162,27 @@ static bool is_pinned(struct cuda_device *device, const void *byte)
            type == CU_MEMORYTYPE_HOST;
 }
 
-/* Registers; `*is_ours` says whether it must be unregistered. Memory that is pinned already, by us
- * or by other code, is taken as it is. */
+/* Registers; `*is_ours` says whether it must be unregistered. Memory that is pinned already, by us or
+ * by other code, is taken as it is: the driver answers "already registered" for registered memory and
+ * "invalid value" for memory that it allocated itself. */
 static CUresult host_register(struct cuda_device *device, void *address, size_t size_bytes,
                               bool *is_ours)
 {
     const unsigned flags = CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP;
     CUresult result = device->cu->cuMemHostRegister(address, size_bytes, flags);
     *is_ours = !result;
-    if (result == CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED) {
-        const char *last = (const char *)address + size_bytes - 1;
-        return is_pinned(device, address) && is_pinned(device, last) ? CUDA_SUCCESS : result;
-    }
-    /* A file mapped for reading only is refused at first. */
-    if (result && result != CUDA_ERROR_OUT_OF_MEMORY && device->can_register_read_only) {
-        CUresult second = device->cu->cuMemHostRegister(address, size_bytes,
-                                                        flags | CU_MEMHOSTREGISTER_READ_ONLY);
-        *is_ours = !second;
-        return second ? result : CUDA_SUCCESS;
-    }
-    return result;
+    if (!result || result == CUDA_ERROR_OUT_OF_MEMORY)
+        return result;
+    const char *last = (const char *)address + size_bytes - 1;
+    if (is_pinned(device, address) && is_pinned(device, last))
+        return CUDA_SUCCESS;
+
+    /* A file mapped for reading only must be said to be so. */
+    if (result != CUDA_ERROR_INVALID_VALUE || !device->can_register_read_only ||
+        device->cu->cuMemHostRegister(address, size_bytes, flags | CU_MEMHOSTREGISTER_READ_ONLY))
+        return result;
+    *is_ours = true;
+    return CUDA_SUCCESS;
 }
 
 mr_status mr__cuda_memory_register(struct mr_backend_device *base, void *address, size_t size_bytes,

@@ -26,7 +26,7 @@ static CUresult queue_start(struct cuda_queue *queue, int priority)
 {
     const struct cuda_symbols *cu = queue->device->cu;
     if (queue->stream == CU_STREAM_PER_THREAD)
-        return cu->cuEventCreate(&queue->tail, CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING);
+        return cu->cuEventCreate(&queue->tail, CU_EVENT_DISABLE_TIMING);
     if (queue->stream)
         return CUDA_SUCCESS;
 
@@ -116,7 +116,7 @@ void mr__cuda_queue_destroy(struct mr_queue *base)
         return;
     struct cuda_queue *queue = cuda_queue_from(base);
     struct cuda_device *device = queue->device;
-    mr__cuda_calls_run_lost(queue);
+    mr__cuda_calls_finish(queue);
     for (int has_timing = 0; has_timing < 2; has_timing++)
         mr__cuda_point_give_back(device, queue->spare[has_timing]);
 
@@ -155,7 +155,7 @@ static mr_status queue_answer(struct cuda_queue *queue, CUresult result)
 {
     if (!result || result == CUDA_ERROR_NOT_READY)
         return mr__cuda_status(result);
-    mr__cuda_calls_run_lost(queue);
+    mr__cuda_calls_finish(queue);
     return mr__cuda_error(queue->device->cu, result, "work on a stream of %s",
                           queue->device->properties.id);
 }

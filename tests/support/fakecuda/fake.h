@@ -116,14 +116,16 @@ struct operation {
     int dependent_count, dependent_capacity;
     struct operation *next; /* in a ready list */
 
-    struct rows rows;         /* COPY; FILL without source */
-    uint32_t value;           /* FILL, WAIT_VALUE */
-    uint32_t value_bytes;     /* FILL */
-    unsigned flags;           /* WAIT_VALUE */
-    CUhostFn function;        /* HOST */
-    void *argument;           /* HOST */
-    CUdeviceptr address;      /* FREE, WAIT_VALUE */
-    struct CUfunc_st *kernel; /* LAUNCH */
+    struct rows rows;          /* COPY; FILL without source */
+    uint32_t value;            /* FILL, WAIT_VALUE */
+    uint32_t value_bytes;      /* FILL */
+    unsigned flags;            /* WAIT_VALUE */
+    CUhostFn function;         /* HOST, or: */
+    CUstreamCallback callback; /* HOST: runs behind a failure too */
+    CUstream handle;           /* of the callback, as the caller said it */
+    void *argument;            /* HOST */
+    CUdeviceptr address;       /* FREE, WAIT_VALUE */
+    struct CUfunc_st *kernel;  /* LAUNCH */
     unsigned grid[3], block[3];
     uint64_t storage[PARAMETER_LIMIT]; /* LAUNCH: the arguments' bytes */
 };

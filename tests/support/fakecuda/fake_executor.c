@@ -80,9 +80,9 @@ static bool dispatch(struct operation *operation)
     case OPERATION_MARK:
         return false;
     case OPERATION_HOST:
-        if (!is_broken)
+        if (!is_broken || operation->callback)
             list_add(&hosts, operation);
-        return !is_broken;
+        return !is_broken || operation->callback;
     case OPERATION_WAIT_VALUE:
         if (!is_broken)
             list_add(&polled, operation);
@@ -192,11 +192,13 @@ static void *host_run(void *unused)
     pthread_mutex_lock(&fake_lock);
     for (;;) {
         struct operation *operation = list_take(&hosts);
-        if (!operation->context->error) {
-            pthread_mutex_unlock(&fake_lock);
+        const CUresult error = operation->context->error;
+        pthread_mutex_unlock(&fake_lock);
+        if (operation->callback)
+            operation->callback(operation->handle, error, operation->argument);
+        else if (!error)
             operation->function(operation->argument);
-            pthread_mutex_lock(&fake_lock);
-        }
+        pthread_mutex_lock(&fake_lock);
         end(operation);
     }
     return NULL;

@@ -38,12 +38,12 @@ static struct range *range_find(CUdeviceptr address, size_t size_bytes)
     return NULL;
 }
 
-static bool range_overlaps(CUdeviceptr address, size_t size_bytes)
+static struct range *range_overlapping(CUdeviceptr address, size_t size_bytes)
 {
     for (struct range *range = ranges; range; range = range->next)
         if (address < range->address + range->size_bytes && range->address < address + size_bytes)
-            return true;
-    return false;
+            return range;
+    return NULL;
 }
 
 static bool range_add(enum range_kind kind, CUdeviceptr address, size_t size_bytes,
@@ -226,8 +226,10 @@ FAKE_API CUresult cuMemHostRegister_v2(void *address, size_t size_bytes, unsigne
     const CUdeviceptr start = (CUdeviceptr)(uintptr_t)address;
     CUresult result = CUDA_SUCCESS;
     pthread_mutex_lock(&fake_lock);
-    if (range_overlaps(start, size_bytes))
-        result = CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
+    const struct range *other = range_overlapping(start, size_bytes);
+    if (other) /* what the real one answers */
+        result = other->kind == RANGE_PINNED ? CUDA_ERROR_INVALID_VALUE
+                                             : CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
     else if (!range_add(RANGE_REGISTERED, start, size_bytes, context))
         result = CUDA_ERROR_OUT_OF_MEMORY;
     pthread_mutex_unlock(&fake_lock);

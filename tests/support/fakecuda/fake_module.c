@@ -3,7 +3,6 @@
  * Modules and launches on the stand-in driver. An image is either a shared object that the stand-in
  * compiler made (fake_nvrtc.c), or PTX text whose entries name kernels compiled into this library.
  */
-#define _GNU_SOURCE
 #include "support/fakecuda/fake.h"
 #include "support/fakecuda/fake_shim.h"
 

@@ -6,7 +6,6 @@
  *
  * FAKECUDA_NVRTC_FAIL=1 makes every compilation fail.
  */
-#define _GNU_SOURCE
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdio.h>

@@ -215,20 +215,35 @@ FAKE_API CUresult cuMemsetD32Async(CUdeviceptr address, unsigned value, size_t c
     return fill_submit(address, value, 4, count, stream);
 }
 
-FAKE_API CUresult cuLaunchHostFunc(CUstream handle, CUhostFn function, void *argument)
+static CUresult host_submit(CUstream handle, CUhostFn function, CUstreamCallback callback,
+                            void *argument)
 {
-    FAKE_CALL("stream=%p argument=%p", (void *)handle, argument);
     pthread_mutex_lock(&fake_lock);
     CUresult result;
     struct CUstream_st *stream = fake_stream(handle, &result);
     if (!result) {
         struct operation *operation = fake_operation(OPERATION_HOST, stream->context);
         operation->function = function;
+        operation->callback = callback;
+        operation->handle = handle;
         operation->argument = argument;
         fake_submit(stream, operation);
     }
     pthread_mutex_unlock(&fake_lock);
     return result;
+}
+
+FAKE_API CUresult cuLaunchHostFunc(CUstream handle, CUhostFn function, void *argument)
+{
+    FAKE_CALL("stream=%p argument=%p", (void *)handle, argument);
+    return host_submit(handle, function, NULL, argument);
+}
+
+FAKE_API CUresult cuStreamAddCallback(CUstream handle, CUstreamCallback callback, void *argument,
+                                      unsigned flags)
+{
+    FAKE_CALL("stream=%p argument=%p flags=%u", (void *)handle, argument, flags);
+    return host_submit(handle, NULL, callback, argument);
 }
 
 FAKE_API CUresult cuStreamWaitValue32_v2(CUstream handle, CUdeviceptr address, uint32_t value,
