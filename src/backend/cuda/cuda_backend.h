@@ -149,10 +149,9 @@ static inline CUresult mr__cuda_enter(const struct cuda_device *device, bool *is
 {
     *is_pushed = false;
     CUcontext current = NULL;
-    CUresult result = device->cu->cuCtxGetCurrent(&current);
-    if (result || current == device->context)
-        return result;
-    result = device->cu->cuCtxPushCurrent(device->context);
+    if (!device->cu->cuCtxGetCurrent(&current) && current == device->context)
+        return CUDA_SUCCESS;
+    CUresult result = device->cu->cuCtxPushCurrent(device->context);
     *is_pushed = !result;
     return result;
 }

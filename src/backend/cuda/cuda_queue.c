@@ -149,20 +149,8 @@ static bool is_others(const struct cuda_queue *queue)
     return queue->kind == MR_STREAM_PER_THREAD && !pthread_equal(queue->thread, pthread_self());
 }
 
-/* What the driver says about the queue. An error is the context's: nothing will run any more, so
- * the host functions that are left are run here. */
-static mr_status queue_answer(struct cuda_queue *queue, CUresult result)
+static CUresult queue_look(struct cuda_queue *queue)
 {
-    if (!result || result == CUDA_ERROR_NOT_READY)
-        return mr__cuda_status(result);
-    mr__cuda_calls_finish(queue);
-    return mr__cuda_error(queue->device->cu, result, "work on a stream of %s",
-                          queue->device->properties.id);
-}
-
-mr_status mr__cuda_queue_query(struct mr_queue *base)
-{
-    struct cuda_queue *queue = cuda_queue_from(base);
     const struct cuda_symbols *cu = queue->device->cu;
     bool is_pushed;
     CUresult result = mr__cuda_enter(queue->device, &is_pushed);
@@ -170,7 +158,26 @@ mr_status mr__cuda_queue_query(struct mr_queue *base)
         result =
             is_others(queue) ? cu->cuEventQuery(queue->tail) : cu->cuStreamQuery(queue->stream);
     mr__cuda_leave(queue->device, is_pushed);
-    return queue_answer(queue, result);
+    return result;
+}
+
+/* What a failed wait or look means. If the queue itself still answers, only the call failed. Else the
+ * context is broken, and none of the work runs any more: the host functions that are left run here. */
+static mr_status queue_fail(struct cuda_queue *queue, CUresult result)
+{
+    CUresult second = queue_look(queue);
+    if (second && second != CUDA_ERROR_NOT_READY)
+        mr__cuda_calls_finish(queue);
+    return mr__cuda_error(queue->device->cu, result, "work on a stream of %s",
+                          queue->device->properties.id);
+}
+
+mr_status mr__cuda_queue_query(struct mr_queue *base)
+{
+    struct cuda_queue *queue = cuda_queue_from(base);
+    CUresult result = queue_look(queue);
+    return !result || result == CUDA_ERROR_NOT_READY ? mr__cuda_status(result)
+                                                     : queue_fail(queue, result);
 }
 
 /* A fresh point, so that work submitted meanwhile by another thread does not prolong the wait. */
@@ -199,6 +206,7 @@ mr_status mr__cuda_queue_wait(struct mr_queue *base, uint64_t timeout_ns)
     else if (!result)
         result = wait_limited(queue, timeout_ns);
     mr__cuda_leave(queue->device, is_pushed);
-    mr_status status = queue_answer(queue, result);
-    return status == MR_E_BUSY ? MR_E_TIMEOUT : status;
+    if (result == CUDA_ERROR_NOT_READY)
+        return MR_E_TIMEOUT;
+    return result ? queue_fail(queue, result) : MR_OK;
 }

@@ -44,7 +44,9 @@ extern _Thread_local bool fake_is_host_function; /* CUDA may not be called there
 struct CUctx_st {
     int device;
     int retained;
-    CUresult error; /* sticky */
+    CUresult error;    /* sticky */
+    int pending_count; /* operations that have been submitted and not ended */
+    int running_count; /* those that touch memory now */
     bool has_peer[DEVICE_LIMIT];
     uint64_t used_bytes;
     struct CUstream_st *streams; /* every one alive but the legacy one */
@@ -135,6 +137,9 @@ void fake_unref(struct operation *operation);                                  /
 void fake_depend(struct operation *operation, struct operation *on);           /* with the lock */
 void fake_start(struct operation *operation); /* with the lock, after its dependencies are known */
 void fake_break(CUcontext context, CUresult error); /* with the lock */
+/* The context's error. When there is one, what runs has stopped first: a broken GPU writes no more.
+ * With the lock, which it may let go for a while. */
+CUresult fake_error(CUcontext context);
 CUresult fake_wait(struct operation *operation);    /* takes the lock; drops one reference */
 CUresult fake_execute(struct operation *operation); /* without the lock */
 void fake_executor_open(void);

@@ -94,12 +94,19 @@ static bool has_word(const char *name, const char *const *words)
     return false;
 }
 
-/* Giving back cannot fail in a way that anybody could mend. */
+/* Giving back cannot fail in a way that anybody could mend, nor can making a live context current. */
 static bool is_spared(const char *name)
 {
-    static const char *const words[] = { "Free",           "Destroy",          "Release",
-                                         "Unregister",     "Unload",           "CtxPopCurrent",
-                                         "cuGetErrorName", "cuGetErrorString", NULL };
+    static const char *const words[] = { "Free",
+                                         "Destroy",
+                                         "Release",
+                                         "Unregister",
+                                         "Unload",
+                                         "cuCtxPopCurrent",
+                                         "cuCtxPushCurrent",
+                                         "cuGetErrorName",
+                                         "cuGetErrorString",
+                                         NULL };
     return has_word(name, words);
 }
 
@@ -163,8 +170,10 @@ CUresult fake_call(const char *name, const char *format, ...)
         return CUDA_ERROR_NOT_PERMITTED;
     if (answer && is_wait(plain)) {
         pthread_mutex_lock(&fake_lock);
-        if (fake_current())
+        if (fake_current()) {
             fake_break(fake_current(), answer);
+            fake_error(fake_current());
+        }
         pthread_mutex_unlock(&fake_lock);
     }
     return answer;

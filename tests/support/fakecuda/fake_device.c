@@ -22,7 +22,7 @@ static int64_t live; /* under the lock */
 static _Thread_local CUcontext stack[STACK_LIMIT];
 static _Thread_local int depth; /* stack[depth - 1] is current */
 
-__attribute__((constructor)) static void devices_open(void)
+static void devices_count(void)
 {
     const uint64_t count = fake_setting("FAKECUDA_DEVICES", 1);
     device_count = count < DEVICE_LIMIT ? (int)count : DEVICE_LIMIT;
@@ -123,6 +123,7 @@ FAKE_API CUresult cuGetErrorString(CUresult code, const char **out)
 FAKE_API CUresult cuInit(unsigned flags)
 {
     FAKE_CALL("flags=%u", flags);
+    devices_count();
     if (!device_count)
         return CUDA_ERROR_NO_DEVICE;
     is_started = true;
@@ -242,6 +243,9 @@ FAKE_API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device)
     if (!result) {
         live--;
         if (!--context->retained) {
+            fake_break(context, CUDA_ERROR_CONTEXT_IS_DESTROYED);
+            while (context->pending_count)
+                pthread_cond_wait(&fake_progress, &fake_lock);
             fake_unref(context->legacy->last);
             fake_unref(context->last_legacy);
             context->legacy->last = context->last_legacy = NULL;

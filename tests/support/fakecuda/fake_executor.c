@@ -100,6 +100,7 @@ static void end(struct operation *operation)
     operation->next = NULL;
     for (struct operation *ended = operation, *last = operation; ended;) {
         ended->is_done = true;
+        ended->context->pending_count--;
         ended->ended_ns = fake_now_ns();
         for (int i = 0; i < ended->dependent_count; i++) {
             struct operation *dependent = ended->dependents[i];
@@ -120,6 +121,7 @@ static void end(struct operation *operation)
 void fake_start(struct operation *operation)
 {
     operation->references++;
+    operation->context->pending_count++;
     if (!operation->wait_count && !dispatch(operation))
         end(operation);
 }
@@ -133,6 +135,13 @@ void fake_break(CUcontext context, CUresult error)
     pthread_cond_broadcast(&fake_progress);
 }
 
+CUresult fake_error(CUcontext context)
+{
+    while (context->error && context->running_count)
+        pthread_cond_wait(&fake_progress, &fake_lock);
+    return context->error;
+}
+
 CUresult fake_wait(struct operation *operation)
 {
     if (!operation)
@@ -141,7 +150,7 @@ CUresult fake_wait(struct operation *operation)
     CUcontext context = operation->context;
     while (!operation->is_done && !context->error)
         pthread_cond_wait(&fake_progress, &fake_lock);
-    CUresult result = context->error;
+    CUresult result = fake_error(context);
     fake_unref(operation);
     pthread_mutex_unlock(&fake_lock);
     return result;
@@ -171,10 +180,12 @@ static void *worker_run(void *unused)
     for (;;) {
         struct operation *operation = list_take(&ready);
         if (!operation->context->error) {
+            operation->context->running_count++;
             pthread_mutex_unlock(&fake_lock);
             pause_us(fake_delay_us());
             CUresult result = fake_execute(operation);
             pthread_mutex_lock(&fake_lock);
+            operation->context->running_count--;
             if (result)
                 fake_break(operation->context, result);
         }
@@ -206,11 +217,11 @@ static void *host_run(void *unused)
 
 static bool has_come(const struct operation *operation)
 {
+    if (operation->context->error)
+        return true; /* the word may be gone */
     /* Pairs with the host's release store: what it wrote before is seen by what comes after. */
     const uint32_t now = atomic_load_explicit((_Atomic uint32_t *)(uintptr_t)operation->address,
                                               memory_order_acquire);
-    if (operation->context->error)
-        return true;
     return operation->flags == CU_STREAM_WAIT_VALUE_EQ ? now == operation->value
                                                        : (int32_t)(now - operation->value) >= 0;
 }

@@ -85,6 +85,7 @@ static struct CUstream_st *thread_stream(CUcontext context)
     return *stream;
 }
 
+/* A stream that was created knows its context; the default ones mean the current one's. */
 struct CUstream_st *fake_stream(CUstream handle, CUresult *result)
 {
     CUcontext context = fake_current();
@@ -96,10 +97,10 @@ struct CUstream_st *fake_stream(CUstream handle, CUresult *result)
         stream = context ? thread_stream(context) : NULL;
     else if (handle->magic != STREAM_MAGIC)
         *result = CUDA_ERROR_INVALID_HANDLE;
-    if (!context)
+    if (!stream)
         *result = CUDA_ERROR_INVALID_CONTEXT;
     else if (!*result)
-        *result = stream->context->error;
+        *result = fake_error(stream->context);
     return *result ? NULL : stream;
 }
 
@@ -207,7 +208,7 @@ FAKE_API CUresult cuCtxSynchronize(void)
     }
     while (context->legacy->last && !context->legacy->last->is_done && !context->error)
         pthread_cond_wait(&fake_progress, &fake_lock);
-    CUresult result = context->error;
+    CUresult result = fake_error(context);
     pthread_mutex_unlock(&fake_lock);
     return result;
 }
@@ -286,8 +287,9 @@ static CUresult event_state(CUevent event)
 {
     if (!event || event->magic != EVENT_MAGIC)
         return CUDA_ERROR_INVALID_HANDLE;
-    if (event->context->error)
-        return event->context->error;
+    CUresult error = fake_error(event->context);
+    if (error)
+        return error;
     return event->record && !event->record->is_done ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
 }
 

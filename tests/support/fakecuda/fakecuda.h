@@ -6,17 +6,20 @@
  * ordering rules, checks every address it is given, counts calls, and fails or delays on request.
  * "Device" addresses are no host addresses: touching one from host code ends the program.
  *
- * Environment, read when the library is loaded:
+ * Environment, the first six read when they are needed, the rest when the library is loaded:
  *   FAKECUDA_DEVICES=N        devices (1); 0 answers as a driver without a GPU
+ *   FAKECUDA_NO_PEERS=1       devices cannot reach each other's memory
  *   FAKECUDA_MEMORY_BYTES=N   memory of each device (1 GiB)
  *   FAKECUDA_VERSION=N        what cuDriverGetVersion says (13000)
+ *   FAKECUDA_NO_WAIT_VALUE=1  streams cannot wait for words in memory
+ *   FAKECUDA_NVRTC_FAIL=1     the stand-in compiler fails
  *   FAKECUDA_DELAY_US=N       every copy, fill and launch starts up to N us late, at random
  *   FAKECUDA_FAIL_AT=N        the Nth call fails; with FAKECUDA_FAIL_NAME=cuX the Nth call of that
  *                             name. FAKECUDA_FAIL_CODE=N the error (by default one that fits the call)
- *   FAKECUDA_NO_WAIT_VALUE=1  streams cannot wait for words in memory
  *   FAKECUDA_LOG=FILE         a line per call with its arguments
- * Calls that give something back (free, destroy, release, unregister, unload, pop) never fail by
- * FAIL_AT, and neither do the two that word an error.
+ * Calls that give something back (free, destroy, release, unregister, unload, pop), that make a
+ * context current, or that word an error never fail by FAIL_AT. A wait or query that is made to fail
+ * breaks the context, as a failed kernel would.
  */
 #ifndef FAKECUDA_H
 #define FAKECUDA_H
