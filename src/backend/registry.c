@@ -5,6 +5,7 @@
 #include "backend/backend.h"
 
 const struct mr_backend_ops *const mr__backends[] = {
+    &mr__cuda_backend,
     &mr__cpu_backend,
     NULL,
 };

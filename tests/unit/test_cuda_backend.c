@@ -261,6 +261,74 @@ static void copies_between_host_memories_do_not_block(void **state)
     end_queue(queue);
 }
 
+static void write_all(void *memory)
+{
+    memset(((struct mr_memory *)memory)->host, 0x5a, ((struct mr_memory *)memory)->size_bytes);
+}
+
+/* The driver would read the source while it is called. */
+static void a_pageable_source_is_read_in_stream_order(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = { 100, 65536, 3000000 };
+    struct mr_queue *queue = make_queue(rig.device);
+
+    for (int i = 0; i < 3; i++) {
+        struct mr_memory source = make_memory(rig.device, sizes[i], MR_PLACE_PAGEABLE);
+        struct mr_memory device = make_memory(rig.device, sizes[i], MR_PLACE_DEVICE);
+        struct mr_memory out = make_memory(rig.device, sizes[i], MR_PLACE_PINNED);
+        memset(source.host, 0, sizes[i]);
+        struct mr_gate *gate = shut(queue);
+        assert_ok(ops->call(queue, write_all, &source));
+        assert_ok(copy_flat(queue, &device, 0, &source, 0, sizes[i]));
+        assert_ok(copy_flat(queue, &out, 0, &device, 0, sizes[i]));
+        assert_status(MR_E_BUSY, ops->queue_query(queue));
+        open_gate(queue, gate);
+        assert_memory_equal(out.host, source.host, sizes[i]);
+        assert_int_equal(((unsigned char *)out.host)[sizes[i] - 1], 0x5a);
+        ops->memory_destroy(&source);
+        ops->memory_destroy(&device);
+        ops->memory_destroy(&out);
+    }
+
+    end_queue(queue);
+}
+
+static void rows_of_a_pageable_source_are_read_in_stream_order(void **state)
+{
+    (void)state;
+    static const size_t widths[] = { 300, 1500000 };
+    struct mr_queue *queue = make_queue(rig.device);
+
+    for (int i = 0; i < 2; i++) {
+        const size_t width = widths[i], count = 6000000 / (width + 20);
+        struct mr_memory source = make_memory(rig.device, 6000000, MR_PLACE_PAGEABLE);
+        struct mr_memory device = make_memory(rig.device, 6000000, MR_PLACE_DEVICE);
+        struct mr_memory out = make_memory(rig.device, 6000000, MR_PLACE_PINNED);
+        for (size_t k = 0; k < 6000000; k++)
+            ((unsigned char *)source.host)[k] = (unsigned char)(k * 13 + k / 1000);
+        const struct mr_transfer rows = { .target = &device,
+                                          .source = &source,
+                                          .source_offset = 2,
+                                          .target_pitch = width + 7,
+                                          .source_pitch = width + 20,
+                                          .row_bytes = width,
+                                          .row_count = count };
+        struct mr_gate *gate = shut(queue);
+        assert_ok(ops->copy(queue, &rows));
+        assert_ok(copy_flat(queue, &out, 0, &device, 0, 6000000));
+        open_gate(queue, gate);
+        for (size_t row = 0; row < count; row++)
+            assert_memory_equal((char *)out.host + row * (width + 7),
+                                (char *)source.host + 2 + row * (width + 20), width);
+        ops->memory_destroy(&source);
+        ops->memory_destroy(&device);
+        ops->memory_destroy(&out);
+    }
+
+    end_queue(queue);
+}
+
 /* ---- host memory of others ---- */
 
 static void registered_memory_copies_until_it_is_unregistered(void **state)
@@ -680,6 +748,8 @@ int main(void)
         TEST(rows_keep_their_pitch_in_every_place),
         TEST(fills_repeat_their_value_in_every_place),
         TEST(copies_between_host_memories_do_not_block),
+        TEST(a_pageable_source_is_read_in_stream_order),
+        TEST(rows_of_a_pageable_source_are_read_in_stream_order),
         TEST(registered_memory_copies_until_it_is_unregistered),
         TEST(memory_that_is_pinned_already_is_borrowed),
         TEST(memory_that_is_pinned_in_part_is_refused_with_the_remedy),

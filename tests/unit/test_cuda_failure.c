@@ -124,6 +124,34 @@ static mr_status use_memory(struct rig *rig, struct mr_queue *queue, mr_place pl
     return status;
 }
 
+/* A pageable source behind work that is not done. */
+static mr_status use_bounce(struct rig *rig, struct mr_queue *queue)
+{
+    struct mr_memory target, source;
+    struct mr_gate *gate;
+    mr_status status = ops->memory_create(rig->device, 4096, MR_PLACE_DEVICE, &target);
+    if (status)
+        return status;
+    status = ops->memory_create(rig->device, 4096, MR_PLACE_PAGEABLE, &source);
+    if (!status) {
+        memset(source.host, 1, 4096);
+        status = ops->gate_create(rig->device, &gate);
+    } else {
+        source.host = NULL;
+    }
+    if (!status) {
+        status = ops->queue_wait_gate(queue, gate);
+        if (!status)
+            status = copy_flat(queue, &target, 0, &source, 0, 4096);
+        ops->gate_open(gate);
+        (void)ops->queue_wait(queue, MR_FOREVER);
+        ops->gate_destroy(gate);
+    }
+    ops->memory_destroy(&target);
+    ops->memory_destroy(&source);
+    return status;
+}
+
 static mr_status with_memory(struct rig *rig)
 {
     struct mr_queue *queue;
@@ -132,6 +160,8 @@ static mr_status with_memory(struct rig *rig)
         return status;
     for (int place = MR_PLACE_DEVICE; place <= MR_PLACE_PAGEABLE && !status; place++)
         status = use_memory(rig, queue, (mr_place)place);
+    if (!status)
+        status = use_bounce(rig, queue);
     ops->queue_destroy(queue);
     return status;
 }

@@ -8,6 +8,7 @@
  * cuda_queue.c    streams
  * cuda_work.c     copies and fills
  * cuda_call.c     functions and copies on a host thread, in stream order
+ * cuda_bounce.c   pageable sources of a busy stream
  * cuda_point.c    events, pooled
  * cuda_gate.c     words that the host opens and streams wait for
  * cuda_function.c modules and launches; cuda_nvrtc.c the run-time compiler
@@ -33,6 +34,12 @@ struct cuda_backend {
     uint32_t device_count;
     pthread_mutex_t lock;         /* the fields below */
     struct cuda_device **devices; /* the open ones by index, for peers; NULL where closed */
+};
+
+/* Pinned memory through which a busy queue takes its pageable sources. */
+struct cuda_bounce {
+    unsigned char *bytes;
+    struct cuda_bounce *next;
 };
 
 /* Rows that a host thread copies (source) or fills with `value` (no source). */
@@ -87,6 +94,9 @@ struct cuda_device {
     struct cuda_gate *gates;   /* free ones */
     struct cuda_gate_slab *gate_slabs;
 
+    pthread_mutex_t bounce_lock; /* the field below */
+    struct cuda_bounce *bounces; /* free ones */
+
     pthread_mutex_t call_lock; /* the calls below and every queue's list of calls */
     pthread_cond_t call_ended;
     struct cuda_call *calls; /* free ones */
@@ -101,6 +111,7 @@ struct cuda_queue {
     bool is_owned;               /* destroyed with the queue */
     pthread_t thread;            /* PER_THREAD: whose stream it is */
     CUevent tail;                /* PER_THREAD: after the newest work, for waits by other threads */
+    struct cuda_bounce *bounce;  /* NULL until it is needed */
     struct cuda_point *spare[2]; /* points at hand for the recording thread */
     struct cuda_call *first_call; /* in flight, oldest first; under the device's call_lock */
     struct cuda_call *last_call;
@@ -241,6 +252,9 @@ void mr__cuda_point_give_back(struct cuda_device *device, struct cuda_point *poi
 mr_status mr__cuda_gates_prepare(struct cuda_device *device);
 void mr__cuda_gates_destroy(struct cuda_device *device);
 mr_status mr__cuda_host_job(struct cuda_queue *queue, const struct cuda_host_job *job);
+mr_status mr__cuda_bounce_copy(struct cuda_queue *queue, const struct mr_transfer *transfer);
+void mr__cuda_bounce_give_back(struct cuda_device *device, struct cuda_bounce *bounce);
+void mr__cuda_bounces_destroy(struct cuda_device *device);
 void mr__cuda_calls_finish(struct cuda_queue *queue);
 void mr__cuda_calls_destroy(struct cuda_device *device);
 

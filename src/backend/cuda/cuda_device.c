@@ -170,6 +170,7 @@ void mr__cuda_device_close(struct mr_backend_device *base)
         bool is_pushed;
         (void)mr__cuda_enter(device, &is_pushed);
         mr__cuda_calls_destroy(device);
+        mr__cuda_bounces_destroy(device);
         mr__cuda_gates_destroy(device);
         mr__cuda_points_destroy(device);
         if (device->pool)
@@ -178,6 +179,7 @@ void mr__cuda_device_close(struct mr_backend_device *base)
         (void)device->cu->cuDevicePrimaryCtxRelease(device->ordinal);
     }
     pthread_mutex_destroy(&device->gate_lock);
+    pthread_mutex_destroy(&device->bounce_lock);
     pthread_cond_destroy(&device->call_ended);
     pthread_mutex_destroy(&device->call_lock);
     mr__free(device);
@@ -219,6 +221,7 @@ mr_status mr__cuda_device_open(struct mr_backend *backend, uint32_t index,
     device->cu = &device->backend->cu;
     device->index = index;
     pthread_mutex_init(&device->gate_lock, NULL);
+    pthread_mutex_init(&device->bounce_lock, NULL);
     pthread_mutex_init(&device->call_lock, NULL);
     pthread_cond_init(&device->call_ended, NULL);
 

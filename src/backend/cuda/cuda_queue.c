@@ -120,6 +120,8 @@ void mr__cuda_queue_destroy(struct mr_queue *base)
     for (int has_timing = 0; has_timing < 2; has_timing++)
         mr__cuda_point_give_back(device, queue->spare[has_timing]);
 
+    mr__cuda_bounce_give_back(device, queue->bounce);
+
     bool is_pushed;
     (void)mr__cuda_enter(device, &is_pushed);
     if (queue->tail)

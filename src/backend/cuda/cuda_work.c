@@ -55,6 +55,13 @@ static CUresult copy_2d(struct cuda_queue *queue, const struct side *target,
     return queue->device->cu->cuMemcpy2DAsync(&copy, queue->stream);
 }
 
+/* True when the device reaches the memory by itself: its own, or what the driver has pinned. */
+static bool is_reachable(const struct mr_memory *memory)
+{
+    return !memory->host ||
+           (memory->place == MR_PLACE_PINNED && memory->device->ops == &mr__cuda_backend);
+}
+
 /* Between two devices: directly where they are peers, through the host where not. */
 static CUresult copy_peer(struct cuda_queue *queue, const struct side *target,
                           const struct side *source, const struct mr_transfer *transfer,
@@ -106,6 +113,11 @@ mr_status mr__cuda_copy(struct mr_queue *base, const struct mr_transfer *transfe
     if (target.host && source.host)
         return copy_host(queue, &target, &source, transfer);
 
+    /* The driver reads small pageable sources while it is called, before work that may yet write them;
+     * see cuda_bounce.c. */
+    if (!is_reachable(transfer->source) && mr__cuda_queue_query(base) == MR_E_BUSY)
+        return mr__cuda_bounce_copy(queue, transfer);
+
     const bool is_flat = transfer->row_count == 1 || (target.pitch == transfer->row_bytes &&
                                                       source.pitch == transfer->row_bytes);
     const bool is_peer = target.device && source.device && target.device != source.device;
@@ -126,13 +138,6 @@ mr_status mr__cuda_copy(struct mr_queue *base, const struct mr_transfer *transfe
         return MR_OK;
     return mr__cuda_error(device->cu, result, "queueing a copy of %zu x %zu bytes on %s",
                           transfer->row_count, transfer->row_bytes, device->properties.id);
-}
-
-/* True when the device can write the memory: its own, or host memory that the driver has pinned. */
-static bool is_reachable(const struct mr_memory *memory)
-{
-    return !memory->host ||
-           (memory->place == MR_PLACE_PINNED && memory->device->ops == &mr__cuda_backend);
 }
 
 static CUresult fill_reachable(struct cuda_queue *queue, CUdeviceptr address, size_t size_bytes,
