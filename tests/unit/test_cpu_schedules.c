@@ -5,6 +5,8 @@
  */
 #include "cpu_fixture.h"
 
+#include "backend/cpu/cpu_machine.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -205,6 +207,38 @@ static void work_submitted_while_the_last_worker_falls_asleep_wakes_it(void **st
     end();
 }
 
+static void release(void *context)
+{
+    (void)context;
+    brake_let_go(&brake);
+}
+
+/* The lingering worker counts as one that looks for work, so `other` wakes nobody; then it finds the
+ * brake on its own queue, which only `other` can take off. */
+static void fill_both(void)
+{
+    CHECK_OK(ops->call(other, release, NULL));
+    CHECK_OK(ops->call(queue, brake_hold, &brake));
+}
+
+static void lingering_worker_that_finds_work_passes_on_what_it_was_trusted_with(void **state)
+{
+    (void)state;
+    if (!mr__cpu_can_spin())
+        skip(); /* nobody lingers on one processor */
+    begin(2);
+    while (atomic_load(&cpu_device_from(device)->scheduler.idle_count) < 2)
+        sched_yield();
+    set_trap(CPU_PLACE_LINGER, fill_both);
+
+    CHECK_OK(ops->call(queue, add_one, NULL));
+    while (!atomic_load(&trap.is_done))
+        sched_yield();
+    CHECK_OK(ops->device_synchronize(device));
+
+    end();
+}
+
 /* The point that `other` waits for is about to be published: `other` gets as far as parking. */
 static _Atomic bool is_parking;
 
@@ -282,6 +316,7 @@ int main(void)
         cmocka_unit_test(work_submitted_while_the_worker_leaves_is_run),
         cmocka_unit_test(queue_destroyed_while_the_worker_leaves_is_freed_by_it),
         cmocka_unit_test(work_submitted_while_the_last_worker_falls_asleep_wakes_it),
+        cmocka_unit_test(lingering_worker_that_finds_work_passes_on_what_it_was_trusted_with),
         cmocka_unit_test(queue_that_parks_while_its_point_is_published_runs),
         cmocka_unit_test(queue_parked_on_one_that_is_destroyed_is_woken),
     };

@@ -44,6 +44,7 @@ enum cpu_place {
     CPU_PLACE_PUBLISHED, /* it is, and waiters are not yet looked for */
     CPU_PLACE_WAKE,      /* waiters are taken, not yet woken */
     CPU_PLACE_LEAVE,     /* a worker is about to let a queue go */
+    CPU_PLACE_LINGER,    /* a worker stays with an empty queue, before it looks */
     CPU_PLACE_SLEEP,     /* a worker is about to sleep */
     CPU_PLACE_HOST_WAIT, /* a host thread is about to enter a waiter list */
     CPU_PLACE_TIMEOUT,   /* a host thread's time ran out, and it is still in the list */

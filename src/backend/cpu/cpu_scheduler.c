@@ -215,6 +215,7 @@ bool mr__cpu_scheduler_linger(struct cpu_scheduler *scheduler, const _Atomic uin
     bool is_filled;
     do {
         mr__relax();
+        mr__cpu_schedule_point(CPU_PLACE_LINGER);
         is_filled = atomic_load_explicit(pending, memory_order_acquire) != pending_seen;
     } while (!is_filled && !mr__cpu_scheduler_has_news(scheduler) && mr__clock_now_ns() < end_ns);
 
