@@ -158,14 +158,15 @@ static void read_sinks(mr_job *job, const struct mr__yaml *node)
 
 /* ---- names ---- */
 
-static bool is_taken(const mr_job *job, const char *name, uint32_t except)
+/* A name taken from an operation gives way to those given in the job and to earlier ones. */
+static bool is_taken(const mr_job *job, const char *name, uint32_t index)
 {
-    if (strcmp(name, "source") == 0)
-        return true;
-    for (uint32_t k = 0; k < job->stage_count; k++)
-        if (k != except && strcmp(job->stages[k]->name, name) == 0)
+    for (uint32_t k = 0; k < job->stage_count; k++) {
+        const struct mr__stage *other = job->stages[k];
+        if ((k < index || (k != index && other->has_own_name)) && strcmp(other->name, name) == 0)
             return true;
-    return false;
+    }
+    return strcmp(name, "source") == 0;
 }
 
 /* Names given in the job must differ; those taken from operations get a number where they clash. */

@@ -21,9 +21,6 @@ struct mr__sink *mr__sink_read(const struct mr__reading *reading, const struct m
 {
     static const char *const keys[] = { "npy",  "raw",  "stdout", "png",  "json",  "null", "name",
                                         "from", "item", "low",    "high", "depth", NULL };
-    if (!mr__field_map(reading, node, "a sink", keys))
-        return NULL;
-
     const struct mr__yaml *chosen = NULL;
     sink_reader read = NULL;
     for (size_t k = 0; k < KIND_COUNT; k++) {
@@ -39,7 +36,9 @@ struct mr__sink *mr__sink_read(const struct mr__reading *reading, const struct m
         read = kinds[k].read;
     }
     if (!chosen) {
-        mr__field_problem(reading, node, "says no kind; one of: npy, raw, stdout, png, json, null");
+        if (mr__field_map(reading, node, "a sink", keys))
+            mr__field_problem(reading, node,
+                              "says no kind; one of: npy, raw, stdout, png, json, null");
         return NULL;
     }
     struct mr__sink *sink = read(reading, node, chosen);

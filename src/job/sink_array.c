@@ -130,7 +130,7 @@ static struct mr__sink *new_file(const struct mr__reading *reading, const struct
                                  const struct mr__yaml *node, const struct mr__sink_ops *ops)
 {
     const char *const keys[] = { ops->kind, "name", "from", NULL };
-    mr__field_map(reading, map, "such a sink", keys);
+    mr__field_map(reading, map, ops == &npy_ops ? "an npy sink" : "a raw sink", keys);
     const char *path;
     if (!mr__field_path(reading, node, &path))
         return NULL;
