@@ -9,7 +9,8 @@
  * Ownership  mr_buffer_create gives; mr_buffer_destroy takes. Registered and borrowed memory stays
  *            the caller's and must outlive the buffer.
  * Threads    Submitting work that uses a buffer is [any thread] (each on its own stream); destroying
- *            it is for one thread, after the last submission.
+ *            it is for one thread, after the last submission. Destroying an ordered buffer is a
+ *            submission to its stream.
  */
 #ifndef MR_BUFFER_H
 #define MR_BUFFER_H
@@ -56,8 +57,10 @@ MR_API MR_MUST_USE mr_status mr_buffer_register(mr_device *device, void *address
 MR_API MR_MUST_USE mr_status mr_buffer_borrow(mr_device *device, void *address, size_t size_bytes,
                                               mr_place place, mr_buffer **out);
 
-/* Frees once every submitted use has ended. May block until then (ordered buffers never do). NULL is
- * accepted. */
+/* Frees once every submitted use has ended: waits until the streams that used the buffer and are still
+ * there are idle, which may take in work after the last use. An ordered buffer is freed in its stream's
+ * order without waiting, if its stream was made to wait for the other streams that used it. NULL is
+ * accepted. May block. */
 MR_API void mr_buffer_destroy(mr_buffer *buffer);
 
 MR_API size_t mr_buffer_size(const mr_buffer *buffer);       /* bytes. [any thread] */
@@ -76,8 +79,9 @@ MR_API MR_MUST_USE mr_status mr_buffer_touch(mr_buffer *buffer, mr_stream *strea
 
 /*
  * Copies, in stream order. Any place to any place; between devices directly where they are peers and
- * through the host where not. Source and target ranges must not overlap. Never blocks, except that a
- * GPU copy from or to pageable memory may.
+ * through the host where not. A stream reaches the memory of its own backend's devices and all host
+ * memory: copies of a GPU's memory go to a stream of a GPU. Source and target ranges must not overlap.
+ * Never blocks, except that a GPU copy from or to pageable memory may.
  */
 MR_API MR_MUST_USE mr_status mr_copy(mr_stream *stream, mr_buffer *target, size_t target_offset,
                                      mr_buffer *source, size_t source_offset, size_t size_bytes);
@@ -94,7 +98,8 @@ typedef struct mr_copy_2d_layout {
 MR_API MR_MUST_USE mr_status mr_copy_2d(mr_stream *stream, mr_buffer *target, mr_buffer *source,
                                         const mr_copy_2d_layout *layout);
 
-/* Fills with a repeated value of 1, 2 or 4 bytes; offset and size are multiples of it. */
+/* Fills with a repeated value of 1, 2 or 4 bytes; offset and size are multiples of it. Higher bits of
+ * `value` are left out. Zero bytes are MR_OK and submit nothing, here and in copies. */
 MR_API MR_MUST_USE mr_status mr_fill(mr_stream *stream, mr_buffer *target, size_t offset,
                                      size_t size_bytes, uint32_t value, uint32_t value_bytes);
 

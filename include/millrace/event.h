@@ -12,7 +12,9 @@
  * Threads    One thread at a time records and destroys an event; waits and queries are [any thread],
  *            but not while another thread records.
  * Errors     An event that was never recorded counts as fired. If the stream failed before the
- *            recorded point, host waits and queries answer the stream's failure.
+ *            recorded point, host waits and queries answer the stream's failure. A stream that waits
+ *            is released and does not fail, as the order was kept; only a wait between backends hands
+ *            the failure on, so that no device works on what another could not deliver.
  */
 #ifndef MR_EVENT_H
 #define MR_EVENT_H

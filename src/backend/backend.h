@@ -41,7 +41,8 @@ struct mr_function {
     const struct mr_backend_ops *ops;
 };
 
-/* One allocation or adopted range. `host` and `address` as in mr_buffer_host and mr_buffer_address. */
+/* One allocation or adopted range. `host` and `address` as in mr_buffer_host and mr_buffer_address.
+ * Memory of another backend comes to copy and fill as pageable host memory of the queue's device. */
 struct mr_memory {
     void *host;
     uint64_t address;
