@@ -203,10 +203,67 @@ static void random_programs_give_what_the_host_gives(mr_device *device)
     }
 }
 
+/* ---- the legacy stream orders without events ---- */
+
+enum { LANES = 4, TURNS = 300 };
+
+struct lane {
+    mr_stream *stream;
+    uint64_t value; /* plain: the streams' order alone protects it */
+};
+
+static mr_status lane_step(void *context)
+{
+    struct lane *lane = context;
+    lane->value = lane->value * 5 + 1;
+    return MR_OK;
+}
+
+/* Every lane takes from its neighbour; the last from the first as it was. */
+static mr_status turn_lanes(void *context)
+{
+    struct lane *lanes = context;
+    const uint64_t first = lanes[0].value;
+    for (int i = 0; i < LANES - 1; i++)
+        lanes[i].value += lanes[i + 1].value;
+    lanes[LANES - 1].value += first;
+    return MR_OK;
+}
+
+static void legacy_order_needs_no_events(mr_device *device)
+{
+    struct lane lanes[LANES], wanted[LANES];
+    mr_stream *legacy;
+    CHECK_OK(mr_stream_default(device, MR_STREAM_LEGACY, &legacy));
+    for (int i = 0; i < LANES; i++) {
+        lanes[i] = wanted[i] = (struct lane){ .value = (uint64_t)i };
+        if (i == 0)
+            CHECK_OK(mr_stream_default(device, MR_STREAM_PER_THREAD, &lanes[i].stream));
+        else
+            CHECK_OK(mr_stream_create(device, &(mr_stream_options){ .kind = MR_STREAM_BLOCKING },
+                                      &lanes[i].stream));
+    }
+    for (int turn = 0; turn < TURNS; turn++) {
+        for (int i = 0; i < LANES; i++) {
+            CHECK_OK(mr_stream_call(lanes[i].stream, lane_step, &lanes[i]));
+            CHECK_OK(lane_step(&wanted[i]));
+        }
+        CHECK_OK(mr_stream_call(legacy, turn_lanes, lanes));
+        CHECK_OK(turn_lanes(wanted));
+    }
+    CHECK_OK(mr_stream_wait(legacy));
+    for (int i = 0; i < LANES; i++)
+        CHECK_EQ(wanted[i].value, lanes[i].value);
+    for (int i = 1; i < LANES; i++)
+        mr_stream_destroy(lanes[i].stream);
+}
+
 int main(int argc, char **argv)
 {
     static const struct suite_test tests[] = {
         SUITE_TEST(random_programs_give_what_the_host_gives),
+        SUITE_TEST(legacy_order_needs_no_events),
     };
-    return suite_main(argc, argv, &(mr_device_options){ .worker_count = 4 }, tests, 1);
+    return suite_main(argc, argv, &(mr_device_options){ .worker_count = 4 }, tests,
+                      sizeof tests / sizeof *tests);
 }

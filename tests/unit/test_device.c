@@ -5,6 +5,8 @@
 
 #include <millrace/event.h>
 
+#include <pthread.h>
+
 static void opening_twice_gives_the_same_device(void **state)
 {
     mr_device *first = scripted_open(&scripted_alpha);
@@ -56,6 +58,8 @@ static void a_number_that_is_not_there_is_unavailable(void **state)
     (void)state;
     assert_status(MR_E_UNAVAILABLE, mr_device_open("cpu:7", NULL, &device));
     assert_words("number 7");
+    assert_status(MR_E_UNAVAILABLE, mr_device_open("cuda:99", NULL, &device));
+    assert_true(mr_last_error()[0]);
 }
 
 static void too_many_workers_are_invalid(void **state)
@@ -111,6 +115,33 @@ static void peers_are_of_one_backend(void **state)
     assert_ok(mr_device_close(beta));
 }
 
+static void *open_and_close(void *unused)
+{
+    for (int i = 0; i < 30; i++) {
+        mr_device *device = NULL;
+        mr_stream *stream;
+        if (mr_device_open("cpu", NULL, &device) ||
+            mr_stream_default(device, MR_STREAM_PER_THREAD, &stream) ||
+            mr_stream_default(device, MR_STREAM_LEGACY, &stream) || mr_device_close(device))
+            return device;
+    }
+    return unused;
+}
+
+static void a_device_may_open_and_close_in_many_threads(void **state)
+{
+    enum { COUNT = 4 };
+    pthread_t threads[COUNT];
+    (void)state;
+    for (int i = 0; i < COUNT; i++)
+        pthread_create(&threads[i], NULL, open_and_close, NULL);
+    for (int i = 0; i < COUNT; i++) {
+        void *result;
+        pthread_join(threads[i], &result);
+        assert_null(result);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +154,7 @@ int main(void)
         cmocka_unit_test(auto_opens_some_device),
         cmocka_unit_test(the_list_has_the_cpu_and_words_for_what_is_absent),
         cmocka_unit_test(a_list_without_room_is_counted_all_the_same),
+        cmocka_unit_test(a_device_may_open_and_close_in_many_threads),
         cmocka_unit_test(peers_are_of_one_backend),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,6 +113,14 @@ static mr_status with_device(mr_device *device)
     return status ? status : mr_device_close(other);
 }
 
+static mr_status with_cpu(mr_device *device)
+{
+    mr_device *other;
+    (void)device;
+    const mr_status status = mr_device_open("cpu", NULL, &other);
+    return status ? status : mr_device_close(other);
+}
+
 static mr_status use_by_many(mr_device *device, mr_buffer *buffer)
 {
     enum { COUNT = 9 };
@@ -155,7 +163,7 @@ static mr_status with_foreign_memory(mr_device *device)
 static mr_status with_ordered_memory(mr_device *device)
 {
     mr_stream *stream;
-    mr_buffer *buffer;
+    mr_buffer *buffer = NULL;
     mr_status status = mr_stream_create(device, NULL, &stream);
     if (status)
         return status;
@@ -165,12 +173,20 @@ static mr_status with_ordered_memory(mr_device *device)
     return status;
 }
 
+static mr_device *open_cpu(const struct mr_backend_ops *unused)
+{
+    mr_device *device = NULL;
+    (void)unused;
+    return mr_device_open("cpu", NULL, &device) ? NULL : device;
+}
+
 /* The device is opened anew each time, so that nothing is left from the time before. */
-static void fail_every_allocation(mr_status (*scenario)(mr_device *device))
+static void fail_every_allocation_of(mr_device *(*open)(const struct mr_backend_ops *ops),
+                                     mr_status (*scenario)(mr_device *device))
 {
     bool has_failed = true;
     for (uint64_t nth = 1; has_failed; nth++) {
-        mr_device *device = scripted_open(&scripted_alpha);
+        mr_device *device = open(&scripted_alpha);
         assert_non_null(device);
 
         mr__alloc_fail_at(nth, 0);
@@ -188,6 +204,12 @@ static void fail_every_allocation(mr_status (*scenario)(mr_device *device))
     }
 }
 
+static void fail_every_allocation(mr_status (*scenario)(mr_device *device))
+{
+    fail_every_allocation_of(scripted_open, scenario);
+    fail_every_allocation_of(open_cpu, scenario);
+}
+
 #define SENTENCE(sentence, scenario)                                                               \
     static void sentence(void **state)                                                             \
     {                                                                                              \
@@ -196,6 +218,13 @@ static void fail_every_allocation(mr_status (*scenario)(mr_device *device))
     }
 
 SENTENCE(devices_survive_no_memory, with_device)
+
+static void the_cpu_survives_no_memory(void **state)
+{
+    (void)state;
+    fail_every_allocation_of(scripted_open, with_cpu);
+}
+
 SENTENCE(streams_survive_no_memory, with_stream)
 SENTENCE(default_streams_survive_no_memory, with_default_streams)
 SENTENCE(current_streams_survive_no_memory, with_pushed_stream)
@@ -210,6 +239,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(devices_survive_no_memory),
+        cmocka_unit_test(the_cpu_survives_no_memory),
         cmocka_unit_test(streams_survive_no_memory),
         cmocka_unit_test(default_streams_survive_no_memory),
         cmocka_unit_test(current_streams_survive_no_memory),
