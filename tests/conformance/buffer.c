@@ -114,7 +114,7 @@ static void data_survives_every_way_between_places(mr_device *device)
 
 static void large_copies_and_fills_are_complete(mr_device *device)
 {
-    enum { SIZE = (33 << 20) + 5 };
+    enum { SIZE = (9 << 20) + 5 };
     unsigned char *data = allocate(SIZE), *result = allocate(SIZE);
     mr_stream *stream = make_stream(device);
     mr_buffer *first = make_buffer(device, MR_PLACE_DEVICE, SIZE);

@@ -16,7 +16,7 @@
 
 #include <stdlib.h>
 
-enum { STREAMS = 6, BUFFERS = 5, SIZE = 4096, STEPS = 3000, ROUNDS = 20 };
+enum { STREAMS = 6, BUFFERS = 5, SIZE = 4096, STEPS = 3000, ROUNDS = 10 };
 
 /* One buffer, what it must hold, and who used it last. */
 struct cell {

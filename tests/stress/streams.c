@@ -15,7 +15,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { THREADS = 4, CELLS = 3, STEPS = 10000, CELL_BYTES = 256 };
+enum { THREADS = 4, CELLS = 3, STEPS = 5000, CELL_BYTES = 256 };
 
 struct cell {
     pthread_mutex_t lock; /* over submission, not over the work */

@@ -129,7 +129,7 @@ static mr_status use_by_many(mr_device *device, mr_buffer *buffer)
     for (int i = 0; i < COUNT && !status; i++) {
         status = mr_stream_create(device, NULL, &streams[i]);
         if (!status)
-            status = mr_fill(streams[i], buffer, 0, 64, 1, 1);
+            status = mr_fill(streams[i], buffer, 4 * (size_t)i, 4, 1, 1);
     }
     for (int i = 0; i < COUNT; i++)
         mr_stream_destroy(streams[i]);
