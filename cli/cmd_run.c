@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct run_options {
@@ -49,13 +50,29 @@ static void print_help(void)
 
 /* The job that a signal stops. Set before the handlers are, cleared after. */
 static _Atomic(mr_job *) running_job;
-static volatile sig_atomic_t signal_count;
+static _Atomic uint64_t first_signal_ns;
 
+enum { IMPATIENCE_NS = 300000000 };
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* The first signal stops the job cleanly, one that comes well after it at once. Two within a moment
+ * are one request: timeout(1) and terminals signal the process and its group. */
 static void stop_job(int number)
 {
     (void)number;
-    if (++signal_count > 1)
-        _exit(CLI_INTERRUPTED);
+    const uint64_t now = now_ns();
+    uint64_t first = 0;
+    if (!atomic_compare_exchange_strong(&first_signal_ns, &first, now)) {
+        if (now - first > IMPATIENCE_NS)
+            _exit(CLI_INTERRUPTED);
+        return;
+    }
     mr_job *job = atomic_load(&running_job);
     if (job)
         mr_job_cancel(job);
