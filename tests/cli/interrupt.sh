@@ -10,6 +10,7 @@ sinks:
   - { raw: out.raw }
 JOB
 mkfifo input
+set -m # else the shell has background runs ignore Ctrl-C
 "$MILLRACE" run job.yaml <input >out 2>err &
 run=$!
 # The run has the first items, and waits for more when the signal comes.
