@@ -197,7 +197,7 @@ MR_MATH_(sqrt)
     }                                                                                              \
     __global__ void name(MR_LIST_(MR_DECLARE_, MR_COMMA_, __VA_ARGS__))
 
-/* The mark tells the launch that `count` counts blocks. */
+/* The mark tells a GPU's launch that `count` counts blocks. */
 #define MR_GROUP_KERNEL(name, ...)                                                                 \
     extern "C" {                                                                                   \
     extern __device__ const char mr_groups_##name[];                                               \
@@ -311,6 +311,7 @@ typedef struct mr_slice {
 #endif
 #define MR_ENTRY_(name) MR_PASTE_(mr_entry_##name, MR_ENTRY_SUFFIX)
 #define MR_SIGNATURE_(name) MR_PASTE_(mr_signature_##name, MR_ENTRY_SUFFIX)
+#define MR_GROUPS_(name) MR_PASTE_(mr_groups_##name, MR_ENTRY_SUFFIX)
 
 /* The body stays a function of its own, so that the promise of its restrict pointers holds. */
 #define MR_KERNEL(name, ...)                                                                       \
@@ -328,7 +329,10 @@ typedef struct mr_slice {
         const mr_slice *const mr_slice_ __attribute__((unused)),                                   \
         MR_LIST_(MR_DECLARE_, MR_COMMA_, __VA_ARGS__))
 
-#define MR_GROUP_KERNEL(name, ...) MR_KERNEL(name, __VA_ARGS__)
+#define MR_GROUP_KERNEL(name, ...)                                                                 \
+    MR_ENTRY_VISIBILITY_ extern const char MR_GROUPS_(name)[];                                     \
+    const char MR_GROUPS_(name)[] = "groups";                                                      \
+    MR_KERNEL(name, __VA_ARGS__)
 
 /* As an argument of the body, taken from the array of arguments. */
 #define MR_UNPACK_(index, parameter) MR_UNPACK_OPEN_(index, MR_OPEN_ parameter)
