@@ -110,7 +110,7 @@ static mr_status read_file(const char *path, char **text, size_t *size_bytes)
     return status;
 }
 
-/* Text from memory, with its zero. Images are read where they lie. */
+/* What is in memory, and a zero behind it. */
 static mr_status copy_source(const mr_kernel_options *options, char **text)
 {
     *text = mr__zalloc(options->source_bytes + 1);
@@ -128,7 +128,7 @@ static mr_status load_source(const mr_kernel_options *options, char **text,
     size_t size_bytes = 0;
     if (options->path)
         status = read_file(options->path, text, &size_bytes);
-    else if (options->source && options->source_bytes && options->language != MR_KERNEL_IMAGE)
+    else if (options->source && options->source_bytes)
         status = copy_source(options, text);
     if (status)
         return status;

@@ -198,6 +198,12 @@ static mr_status check_shape(const mr_stream *stream, const mr_kernel *kernel,
                             kernel->name);
     if (limits->is_host_memory)
         return MR_OK;
+    if (is_counted(kernel) && (launch->block[1] > 1 || launch->block[2] > 1 ||
+                               launch->grid[1] > 1 || launch->grid[2] > 1))
+        return mr_error_set(MR_E_INVALID,
+                            "kernel '%s': portable kernels have one dimension; set grid[0] and "
+                            "block[0] only",
+                            kernel->name);
 
     uint64_t threads = launch->block[0] ? launch->block[0] : 1;
     for (int i = 1; i < 3; i++) {
