@@ -75,15 +75,26 @@ static bool is_own_include(const char *line)
     return *line != '<' || line[1] == '/';
 }
 
+/* Flags that name files, or may; so may every word that is not a flag. */
+static bool may_name_file(const char *word)
+{
+    static const char *const starts[] = {
+        "-I",  "-i", "-B", "-specs", "--include", "--sysroot", "--pre-include", "--options-file",
+        "-opt"
+    };
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        if (strncmp(word, starts[i], strlen(starts[i])) == 0)
+            return true;
+    }
+    return *word != '-';
+}
+
 bool mr__code_is_self_contained(const char *source, const char *flags)
 {
-    /* -I, -include, -isystem..., and @file; -B and -specs change the compiler itself. */
     for (const char *word = flags ? skip_blanks(flags) : ""; *word;) {
-        if (*word == '@' || strncmp(word, "-I", 2) == 0 || strncmp(word, "-i", 2) == 0 ||
-            strncmp(word, "-B", 2) == 0 || strncmp(word, "-specs", 6) == 0 ||
-            strncmp(word, "--", 2) == 0 || *word != '-')
+        if (may_name_file(word))
             return false;
-        word = skip_blanks(word + strcspn(word, " \t"));
+        word = skip_blanks(word + strcspn(word, " \t\n"));
     }
     for (const char *line = source; line; line = strchr(line, '\n')) {
         line += *line == '\n';
