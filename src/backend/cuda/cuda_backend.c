@@ -89,15 +89,6 @@ static uint32_t device_count(struct mr_backend *backend)
     return cuda_backend_from(backend)->device_count;
 }
 
-static mr_status no_function(struct mr_backend_device *device,
-                             const struct mr_function_source *source, struct mr_function **out)
-{
-    (void)device;
-    *out = NULL;
-    return mr_error_set(MR_E_UNSUPPORTED, "kernel '%s': the CUDA backend loads none yet",
-                        source->name);
-}
-
 const struct mr_backend_ops mr__cuda_backend = {
     .name = "cuda",
 
@@ -128,6 +119,7 @@ const struct mr_backend_ops mr__cuda_backend = {
 
     .copy = mr__cuda_copy,
     .fill = mr__cuda_fill,
+    .launch = mr__cuda_launch,
     .call = mr__cuda_call,
 
     .point_record = mr__cuda_point_record,
@@ -142,7 +134,9 @@ const struct mr_backend_ops mr__cuda_backend = {
     .gate_destroy = mr__cuda_gate_destroy,
     .queue_wait_gate = mr__cuda_queue_wait_gate,
 
-    .function_create = no_function,
+    .function_create = mr__cuda_function_create,
+    .function_destroy = mr__cuda_function_destroy,
+    .function_signature = mr__cuda_function_signature,
 
     .peer_possible = mr__cuda_peer_possible,
 };
