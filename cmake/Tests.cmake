@@ -37,7 +37,7 @@ endfunction()
 # the stand-in driver when that is built (cuda).
 function(millrace_backend_test label name timeout)
     add_executable(${label}_${name} ${name}.c ${ARGN})
-    target_link_libraries(${label}_${name} PRIVATE millrace Threads::Threads)
+    target_link_libraries(${label}_${name} PRIVATE millrace Threads::Threads m)
     millrace_use_support(${label}_${name})
     install(TARGETS ${label}_${name} DESTINATION tests COMPONENT tests EXCLUDE_FROM_ALL)
 
