@@ -43,11 +43,13 @@ void mr_event_destroy(mr_event *event)
 /* ---- recording ---- */
 
 /* True when the stream was given nothing since its last record. Default and blocking streams are reached
- * by work that others were given, and foreign streams by work that we do not see: never there. */
+ * by work that others were given, and foreign streams by work that we do not see: never there. Nor on a
+ * stream that has failed since: what is recorded from then on answers the failure. */
 static bool is_at_last_record(const mr_stream *stream)
 {
     return stream->record_sequence && stream->record_sequence == mr__stream_sequence(stream) &&
-           stream->kind == MR_STREAM_NON_BLOCKING && !stream->is_foreign;
+           stream->kind == MR_STREAM_NON_BLOCKING && !stream->is_foreign &&
+           !atomic_load_explicit(&stream->life->status, memory_order_relaxed);
 }
 
 /* Keeps the point for the next record, where a record is dear. */

@@ -145,7 +145,8 @@ void mr__stream_end(mr_stream *stream)
 
 void mr_stream_destroy(mr_stream *stream)
 {
-    if (!stream)
+    /* The default streams are the device's. */
+    if (!stream || stream->kind == MR_STREAM_LEGACY || stream->kind == MR_STREAM_PER_THREAD)
         return;
     mr_device *device = stream->device;
     mr__stream_end(stream);

@@ -307,6 +307,22 @@ static void a_point_that_breaks_fails_the_stream(void **state)
     assert_words("the point broke");
 }
 
+static void a_record_after_a_failure_was_found_answers_it(void **state)
+{
+    mr_event *after;
+    (void)state;
+    assert_ok(mr_event_create(device, NULL, &after));
+    submit_some(first);
+    assert_ok(mr_event_record(event, first));
+    scripted_break(first, MR_E_DEVICE);
+    assert_status(MR_E_DEVICE, mr_stream_query(first));
+    scripted_break(first, MR_OK);
+    assert_ok(mr_event_record(after, first));
+    assert_ok(mr_event_query(event));
+    assert_status(MR_E_DEVICE, mr_event_query(after));
+    mr_event_destroy(after);
+}
+
 static void a_refused_record_leaves_the_event_as_it_was(void **state)
 {
     (void)state;
@@ -399,6 +415,7 @@ int main(void)
         TEST(only_events_after_a_failure_answer_it),
         TEST(an_event_keeps_the_failure_of_a_stream_that_is_gone),
         TEST(a_point_that_breaks_fails_the_stream),
+        TEST(a_record_after_a_failure_was_found_answers_it),
         TEST(a_refused_record_leaves_the_event_as_it_was),
         TEST(a_refused_wait_is_not_taken_for_done),
         TEST(events_are_recorded_on_their_device),
