@@ -113,6 +113,8 @@ static mr_status object_begin(struct mr__stage *stage)
     own->context = NULL;
     if (!own->open)
         return MR_OK;
+    /* Stands where the function sets no words of its own. */
+    mr_error_set(MR_E_CALLBACK, "it answered a failure, without words");
     const mr_status status = own->open(own->arguments, &own->context);
     own->has_context = status == MR_OK;
     return status ? mr_error_prefix(status, "%s: %s: ", own->path, own->names[NAME_OPEN]) : MR_OK;

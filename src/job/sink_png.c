@@ -79,11 +79,11 @@ static void find_usual_range(mr_type type, const void *data, size_t count, doubl
 static void draw(const struct panel *self, const void *data, double low, double high)
 {
     const double top = self->depth == MR_TYPE_U16 ? 65535 : 255;
-    const double scale = high > low ? top / (high - low) : 0;
+    const double width = high > low ? high - low : INFINITY;
     const size_t count = (size_t)self->height * self->width;
     const mr_type type = self->base.input.type.dtype;
     for (size_t k = 0; k < count; k++) {
-        const double grey = (mr__number_at(type, data, k) - low) * scale;
+        const double grey = (mr__number_at(type, data, k) - low) / width * top;
         const double level = grey > 0 ? rint(fmin(grey, top)) : 0; /* not a number is black */
         if (self->depth == MR_TYPE_U16)
             ((uint16_t *)self->pixels)[k] = (uint16_t)level;
