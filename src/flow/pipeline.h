@@ -385,6 +385,7 @@ uint32_t mr__slot_live_items(const struct mr__slot *slot);
 /* Where this parcel's items of an image are. */
 const struct mr__spot *mr__slot_spot(const struct mr__slot *slot, uint32_t image);
 bool mr__slot_has_failed(const struct mr__slot *slot, uint32_t item);
+bool mr__slot_has_any_failed(const struct mr__slot *slot);
 
 /* ---- pipeline_stage.c, pipeline_work.c, pipeline_calls.c ---- */
 
@@ -397,19 +398,23 @@ struct mr__calls;
 /* Calls the stage for items [first, first + count). */
 typedef mr_status (*mr__invoke)(struct mr__calls *calls, uint32_t first, uint32_t count,
                                 uint32_t attempt);
+/* Calls it for each of the items [*at, end) alone, for the first time; stops with *at at the one that
+ * failed or left a size that must be judged. */
+typedef mr_status (*mr__invoke_each)(struct mr__calls *calls, uint32_t *at, uint32_t end);
 
 /* One step's calls for one parcel, whatever kind of function the stage has. */
 struct mr__calls {
     struct mr__slot *slot;
     const struct mr__step *step;
     mr__invoke invoke;
-    size_t *output_sizes; /* NULL without output */
-    size_t capacity;
+    mr__invoke_each invoke_each;
+    size_t *output_sizes;            /* NULL without output */
+    size_t capacity, input_capacity; /* of an output item, and of one of the first input */
     const size_t *input_sizes[MR_NODE_INPUT_LIMIT];
 };
 
-void mr__calls_init(struct mr__calls *calls, struct mr__slot *slot, const struct mr__step *step,
-                    mr__invoke invoke);
+/* The caller sets the two functions. */
+void mr__calls_init(struct mr__calls *calls, struct mr__slot *slot, const struct mr__step *step);
 /* All items that matter, with retries and the error policy. */
 void mr__calls_run(struct mr__calls *calls);
 /* Presets the output sizes of some items; MR_E_INVALID where the stage asks for more than fits. */

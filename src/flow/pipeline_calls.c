@@ -5,13 +5,13 @@
  */
 #include "flow/pipeline.h"
 
-void mr__calls_init(struct mr__calls *calls, struct mr__slot *slot, const struct mr__step *step,
-                    mr__invoke invoke)
+#include <string.h>
+
+void mr__calls_init(struct mr__calls *calls, struct mr__slot *slot, const struct mr__step *step)
 {
     const struct mr__plan *plan = slot->pipeline->plan;
     calls->slot = slot;
     calls->step = step;
-    calls->invoke = invoke;
     calls->output_sizes = NULL;
     calls->capacity = 0;
     for (uint32_t i = 0; i < step->input_count; i++)
@@ -20,6 +20,7 @@ void mr__calls_init(struct mr__calls *calls, struct mr__slot *slot, const struct
         const uint32_t edge = plan->images[step->output].edge;
         calls->output_sizes = slot->sizes[edge];
         calls->capacity = plan->edges[edge].item_bytes;
+        calls->input_capacity = plan->edges[plan->images[step->inputs[0]].edge].item_bytes;
     }
 }
 
@@ -34,23 +35,35 @@ static size_t ask_size(const struct mr__calls *calls, uint32_t item)
     return stage->output_size(stage->context, calls->slot->first_index + item, inputs);
 }
 
+static mr_status check_preset(const struct mr__calls *calls, size_t size)
+{
+    if (size <= calls->capacity)
+        return MR_OK;
+    return mr_error_set(MR_E_INVALID, "the output would have %zu bytes, but output_bytes is %zu",
+                        size, calls->capacity);
+}
+
 mr_status mr__calls_preset(struct mr__calls *calls, uint32_t first, uint32_t count)
 {
     const mr_stage_options *stage = &calls->step->node->stage;
     size_t *sizes = calls->output_sizes;
+    mr_status status = MR_OK;
     if (!sizes)
         return MR_OK;
-    for (uint32_t k = first; k < first + count; k++) {
-        const size_t size = stage->output_size    ? ask_size(calls, k)
-                            : stage->output_bytes ? stage->output_bytes
-                                                  : calls->input_sizes[0][k];
-        if (size > calls->capacity)
-            return mr_error_set(MR_E_INVALID,
-                                "the output would have %zu bytes, but output_bytes is %zu", size,
-                                calls->capacity);
-        sizes[k] = size;
+    if (!stage->output_size && stage->output_bytes) {
+        for (uint32_t k = first; k < first + count; k++)
+            sizes[k] = stage->output_bytes;
+        return MR_OK;
     }
-    return MR_OK;
+    if (!stage->output_size && calls->input_capacity <= calls->capacity) {
+        memcpy(sizes + first, calls->input_sizes[0] + first, count * sizeof *sizes);
+        return MR_OK;
+    }
+    for (uint32_t k = first; !status && k < first + count; k++) {
+        sizes[k] = stage->output_size ? ask_size(calls, k) : calls->input_sizes[0][k];
+        status = check_preset(calls, sizes[k]);
+    }
+    return status;
 }
 
 mr_status mr__calls_check(const struct mr__calls *calls, uint32_t first, uint32_t count)
@@ -147,23 +160,35 @@ static void run_parcel(struct mr__calls *calls, uint32_t count)
     }
 }
 
-static void run_items(struct mr__calls *calls, uint32_t count)
+/* Where presetting the sizes of all failed, it is done for each item, to find the one. */
+static void run_one_by_one(struct mr__calls *calls, uint32_t count)
 {
-    struct mr__slot *slot = calls->slot;
-    const mr_status preset = mr__calls_preset(calls, 0, count);
     for (uint32_t k = 0; k < count; k++) {
-        if (mr__slot_has_failed(slot, k))
+        if (mr__slot_has_failed(calls->slot, k))
             continue;
-        /* Where presetting failed, it is done again for each item, to find the one. */
-        mr_status status = preset ? mr__calls_preset(calls, k, 1) : MR_OK;
-        if (!status)
-            status = calls->invoke(calls, k, 1, 0);
-        if (!status && calls->output_sizes && calls->output_sizes[k] > calls->capacity)
-            status = mr__calls_check(calls, k, 1);
+        const mr_status status = try_once(calls, k, 1, 0);
         if (!status)
             continue;
         save_item(calls, k, status, 0);
-        count = mr__slot_live_items(slot);
+        count = mr__slot_live_items(calls->slot);
+    }
+}
+
+/* All of them in one go, as long as nothing fails. */
+static void run_items(struct mr__calls *calls, uint32_t count)
+{
+    uint32_t k = 0;
+    while (k < count) {
+        mr_status status = calls->invoke_each(calls, &k, count);
+        if (k == count)
+            return;
+        if (!status)
+            status = mr__calls_check(calls, k, 1);
+        if (status) {
+            save_item(calls, k, status, 0);
+            count = mr__slot_live_items(calls->slot);
+        }
+        k++;
     }
 }
 
@@ -172,6 +197,8 @@ void mr__calls_run(struct mr__calls *calls)
     const uint32_t count = mr__slot_live_items(calls->slot);
     if (calls->step->node->stage.is_parcel_wise)
         run_parcel(calls, count);
+    else if (mr__slot_has_any_failed(calls->slot) || mr__calls_preset(calls, 0, count))
+        run_one_by_one(calls, count);
     else
         run_items(calls, count);
 }

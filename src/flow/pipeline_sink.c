@@ -109,49 +109,54 @@ void mr__sink_lend(struct mr__slot *slot)
 /* ---- delivering ---- */
 
 /* The item's bytes, brought to the memory that the sink lent where the work did not do so. */
-static mr_status bring_item(struct mr__sink_run *run, struct mr__slot *slot, uint32_t k,
-                            mr_sink_item *item)
+static mr_status bring_item(const struct mr__sink *sink, const struct mr__slot *slot,
+                            const struct mr__slot_sink *lent, uint32_t k, mr_sink_item *item)
 {
     const struct mr__plan *plan = slot->pipeline->plan;
-    const struct mr__sink *sink = &plan->sinks[run->sink];
-    const uint32_t edge = plan->images[sink->image].edge;
-    const size_t stride = plan->edges[edge].item_bytes;
-    item->index = slot->first_index + k;
-    item->size_bytes = slot->sizes[edge][k];
-    if (!sink->is_lending) {
-        item->data = mr__slot_spot(slot, sink->image)->host + k * stride;
-        return MR_OK;
-    }
+    const size_t stride = plan->edges[plan->images[sink->image].edge].item_bytes;
     const mr_sink_options *options = &sink->node->sink;
-    char *lent = mr__stretches_host(&slot->sinks[run->sink].lent, k, stride);
-    item->data = lent;
+    char *target = mr__stretches_host(&lent->lent, k, stride);
+    item->data = target;
     if (options->memory && item->size_bytes > options->memory_bytes - item->index * stride)
         return mr_error_set(MR_E_INVALID, "%zu bytes do not fit into the last %zu of its memory",
                             item->size_bytes, options->memory_bytes - item->index * stride);
-    if (!sink->is_staged && !slot->sinks[run->sink].is_direct)
-        memcpy(lent, mr__slot_spot(slot, sink->image)->host + k * stride, item->size_bytes);
+    if (!sink->is_staged && !lent->is_direct)
+        memcpy(target, mr__slot_spot(slot, sink->image)->host + k * stride, item->size_bytes);
     return MR_OK;
 }
 
 static void deliver_items(struct mr__sink_run *run, struct mr__slot *slot)
 {
-    const struct mr__sink *sink = &slot->pipeline->plan->sinks[run->sink];
+    const struct mr__plan *plan = slot->pipeline->plan;
+    const struct mr__sink *sink = &plan->sinks[run->sink];
     const mr_sink_options *options = &sink->node->sink;
+    const uint32_t edge = plan->images[sink->image].edge;
+    const size_t stride = plan->edges[edge].item_bytes;
+    const size_t *sizes = slot->sizes[edge];
+    const char *base = mr__slot_spot(slot, sink->image)->host;
+    const bool has_failed = mr__slot_has_any_failed(slot);
     const uint32_t count = mr__slot_live_items(slot);
+    uint64_t bytes = 0, items = 0;
     for (uint32_t k = 0; k < count; k++) {
-        mr_sink_item item;
-        if (mr__slot_has_failed(slot, k))
+        if (has_failed && mr__slot_has_failed(slot, k))
             continue;
-        mr_status status = bring_item(run, slot, k, &item);
+        mr_sink_item item = { .index = slot->first_index + k, .size_bytes = sizes[k] };
+        mr_status status = MR_OK;
+        if (sink->is_lending)
+            status = bring_item(sink, slot, &slot->sinks[run->sink], k, &item);
+        else
+            item.data = base + k * stride;
         if (!status && options->take)
             status = options->take(options->context, &item);
         if (status) {
             stop_at(slot, k, sink, status);
-            return;
+            break;
         }
-        run->items++;
-        run->bytes += item.size_bytes;
+        items++;
+        bytes += sizes[k];
     }
+    run->items += items;
+    run->bytes += bytes;
 }
 
 static void count_passed(struct mr__sink_run *run, const struct mr__slot *slot)

@@ -53,9 +53,10 @@ static mr_status check_lent(const struct mr__plan *plan, const mr_source_item *i
 static mr_status check_item(const struct mr__plan *plan, const mr_source_item *item,
                             const void *given)
 {
-    if (item->size_bytes > item->capacity_bytes)
+    const size_t capacity = plan->edges[plan->source_edge].item_bytes;
+    if (item->size_bytes > capacity)
         return mr_error_set(MR_E_INVALID, "the item has %zu bytes, more than item_bytes, %zu",
-                            item->size_bytes, item->capacity_bytes);
+                            item->size_bytes, capacity);
     if (plan->is_source_lending)
         return check_lent(plan, item);
     if (item->data != given || item->buffer)

@@ -104,12 +104,53 @@ static mr_status call_stage(struct mr__calls *calls, uint32_t first, uint32_t co
     return !status && call->device_sizes ? fetch_sizes(made, first, count) : status;
 }
 
+/* The loop that small items are made for: nothing but the call and what changes from one to the next. */
+static mr_status call_each(struct mr__calls *calls, uint32_t *at, uint32_t end)
+{
+    struct submit_calls *made = (struct submit_calls *)calls;
+    const mr_stage_options *stage = &calls->step->node->stage;
+    mr_stage_call *call = &made->call;
+    const uint32_t input_count = call->input_count;
+    const uint64_t first_index = calls->slot->first_index;
+    for (uint32_t i = 0; i < input_count; i++)
+        made->inputs[i].is_packed = true;
+    made->output.is_packed = true;
+    call->item_count = 1;
+    call->attempt = 0;
+    call->device_sizes = NULL;
+    for (uint32_t k = *at; k < end; k++) {
+        for (uint32_t i = 0; i < input_count; i++) {
+            mr_parcel_view *view = &made->inputs[i];
+            view->offset = made->input_starts[i] + k * view->stride_bytes;
+            view->sizes = (size_t *)calls->input_sizes[i] + k;
+        }
+        if (call->output) {
+            made->output.offset = made->output_start + k * made->output.stride_bytes;
+            made->output.sizes = calls->output_sizes + k;
+        }
+        call->first_index = first_index + k;
+        mr_status status = stage->submit(stage->context, call);
+        if (!status && call->device_sizes) {
+            status = fetch_sizes(made, k, 1);
+            call->device_sizes = NULL;
+        }
+        if (status || (call->output && calls->output_sizes[k] > calls->capacity)) {
+            *at = k;
+            return status;
+        }
+    }
+    *at = end;
+    return MR_OK;
+}
+
 mr_status mr__stage_submit(struct mr__slot *slot, uint32_t index, mr_stream *stream)
 {
     const struct mr__plan *plan = slot->pipeline->plan;
     const struct mr__step *step = &plan->steps[index];
     struct submit_calls made;
-    mr__calls_init(&made.calls, slot, step, call_stage);
+    mr__calls_init(&made.calls, slot, step);
+    made.calls.invoke = call_stage;
+    made.calls.invoke_each = call_each;
     made.slot_step = &slot->steps[index];
     made.call = (mr_stage_call){
         .stream = stream,

@@ -19,9 +19,14 @@ uint32_t mr__slot_live_items(const struct mr__slot *slot)
     return left < slot->item_count ? (uint32_t)left : slot->item_count;
 }
 
+bool mr__slot_has_any_failed(const struct mr__slot *slot)
+{
+    return atomic_load_explicit(&slot->has_failed, memory_order_acquire);
+}
+
 bool mr__slot_has_failed(const struct mr__slot *slot, uint32_t item)
 {
-    return atomic_load_explicit(&slot->has_failed, memory_order_acquire) &&
+    return mr__slot_has_any_failed(slot) &&
            atomic_load_explicit(&slot->failed[item], memory_order_relaxed);
 }
 

@@ -35,12 +35,41 @@ static mr_status call_work(struct mr__calls *calls, uint32_t first, uint32_t cou
     return stage->work(stage->context, call);
 }
 
+static mr_status call_each(struct mr__calls *calls, uint32_t *at, uint32_t end)
+{
+    struct work_calls *made = (struct work_calls *)calls;
+    const mr_stage_options *stage = &calls->step->node->stage;
+    mr_host_call *call = &made->call;
+    call->item_count = 1;
+    call->attempt = 0;
+    for (uint32_t k = *at; k < end; k++) {
+        for (uint32_t i = 0; i < call->input_count; i++) {
+            made->inputs[i] = made->starts[i] + k * made->strides[i];
+            made->sizes[i] = calls->input_sizes[i] + k;
+        }
+        if (made->output_start) {
+            call->output = made->output_start + k * call->output_stride;
+            call->output_sizes = calls->output_sizes + k;
+        }
+        call->first_index = calls->slot->first_index + k;
+        const mr_status status = stage->work(stage->context, call);
+        if (status || (made->output_start && calls->output_sizes[k] > calls->capacity)) {
+            *at = k;
+            return status;
+        }
+    }
+    *at = end;
+    return MR_OK;
+}
+
 static void make_calls(struct mr__slot_step *slot_step, struct work_calls *made)
 {
     struct mr__slot *slot = slot_step->slot;
     const struct mr__plan *plan = slot->pipeline->plan;
     const struct mr__step *step = &plan->steps[slot_step->step];
-    mr__calls_init(&made->calls, slot, step, call_work);
+    mr__calls_init(&made->calls, slot, step);
+    made->calls.invoke = call_work;
+    made->calls.invoke_each = call_each;
     made->call = (mr_host_call){ .input_count = step->input_count,
                                  .inputs = made->inputs,
                                  .input_strides = made->strides,
