@@ -287,7 +287,7 @@ struct mr__run {
     pthread_t source_thread, submit_thread;
     bool has_source_thread, has_submit_thread;
 
-    pthread_mutex_t retire_mutex; /* retired and given_back, with several sinks */
+    pthread_mutex_t retire_mutex; /* retired, with several sinks */
     pthread_mutex_t mutex;        /* what follows */
     struct mr__failure failure;
     mr_skipped_item *skipped;

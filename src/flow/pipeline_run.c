@@ -179,8 +179,8 @@ static void give_back_rest(mr_pipeline *pipeline)
     if (!plan->is_source_lending || !source->give_back)
         return;
     const uint64_t filled = mr__count_get(&run->filled);
-    for (; run->given_back < filled; run->given_back++) {
-        const struct mr__slot *slot = mr__slot_of(plan, run->given_back);
+    for (uint64_t n = mr__count_get(&run->retired); n < filled; n++) {
+        const struct mr__slot *slot = mr__slot_of(plan, n);
         source->give_back(source->context, slot->first_index, slot->item_count);
     }
     if (run->feed.has_held)

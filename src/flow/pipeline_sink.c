@@ -205,16 +205,11 @@ static mr_status await_parcel(const struct mr__slot *slot, uint64_t timeout_ns)
     return MR_OK;
 }
 
-/* Lent items go back in order, and none while a parcel that was cut short may still be read. */
 static void give_back(mr_pipeline *pipeline, const struct mr__slot *slot)
 {
-    struct mr__run *run = pipeline->run;
     const mr_source_options *source = &pipeline->plan->source->source;
-    if (!pipeline->plan->is_source_lending || !source->give_back ||
-        run->given_back != slot->number || mr__slot_live_items(slot) < slot->item_count)
-        return;
-    source->give_back(source->context, slot->first_index, slot->item_count);
-    run->given_back++;
+    if (pipeline->plan->is_source_lending && source->give_back)
+        source->give_back(source->context, slot->first_index, slot->item_count);
 }
 
 static uint64_t delivered_by_all(const struct mr__run *run)
@@ -228,11 +223,16 @@ static uint64_t delivered_by_all(const struct mr__run *run)
     return least;
 }
 
+/* A parcel that was cut short may still be read by work that nobody waits for: neither it nor what
+ * comes after is retired before the end of the run. */
 static void retire_up_to(mr_pipeline *pipeline, uint64_t end)
 {
     struct mr__run *run = pipeline->run;
     for (uint64_t n = mr__count_get(&run->retired); n < end; n++) {
-        give_back(pipeline, mr__slot_of(pipeline->plan, n));
+        const struct mr__slot *slot = mr__slot_of(pipeline->plan, n);
+        if (mr__slot_live_items(slot) < slot->item_count)
+            return;
+        give_back(pipeline, slot);
         mr__count_set(&run->retired, n + 1);
     }
 }

@@ -302,10 +302,23 @@ static bool fill_one(mr_pipeline *pipeline, bool is_shared)
     return true;
 }
 
-bool mr__source_is_ready(const mr_pipeline *pipeline)
+/* The run ends early, and no item is held that must still come out. */
+static bool is_cut(const mr_pipeline *pipeline)
 {
     const struct mr__run *run = pipeline->run;
-    return !atomic_load(&run->is_fed) && has_slot(pipeline);
+    const bool is_stopped = atomic_load(&run->stop_index) != UINT64_MAX;
+    return atomic_load(&run->is_aborted) ||
+           (atomic_load(&run->is_ending) && (!run->feed.has_held || is_stopped));
+}
+
+static bool can_go_on(void *pipeline)
+{
+    return has_slot(pipeline) || is_cut(pipeline);
+}
+
+bool mr__source_is_ready(const mr_pipeline *pipeline)
+{
+    return !atomic_load(&pipeline->run->is_fed) && can_go_on((void *)pipeline);
 }
 
 bool mr__source_step(mr_pipeline *pipeline)
@@ -313,18 +326,15 @@ bool mr__source_step(mr_pipeline *pipeline)
     struct mr__run *run = pipeline->run;
     if (!mr__source_is_ready(pipeline))
         return false;
-    fill_one(pipeline, false);
-    if (run->feed.has_ended && !run->feed.has_held)
+    if (has_slot(pipeline)) {
+        fill_one(pipeline, false);
+    } else {
+        run->feed.was_cut = true;
+        run->feed.has_ended = true;
+    }
+    if (run->feed.has_ended && (!run->feed.has_held || is_cut(pipeline)))
         atomic_store(&run->is_fed, true);
     return true;
-}
-
-static bool can_go_on(void *context)
-{
-    const mr_pipeline *pipeline = context;
-    const struct mr__run *run = pipeline->run;
-    return has_slot(pipeline) || atomic_load(&run->is_aborted) ||
-           (atomic_load(&run->is_ending) && !run->feed.has_held);
 }
 
 void *mr__source_main(void *context)
@@ -334,7 +344,7 @@ void *mr__source_main(void *context)
     struct mr__feed *feed = &run->feed;
     while (!feed->has_ended || feed->has_held) {
         mr__bell_wait(&run->source_bell, can_go_on, pipeline);
-        if (atomic_load(&run->is_aborted) || !has_slot(pipeline)) {
+        if (!has_slot(pipeline)) {
             feed->was_cut = true;
             break;
         }

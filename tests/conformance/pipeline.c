@@ -9,57 +9,47 @@
 
 static mr_device *host;
 
-static struct model_node feed(enum model_lending lending)
-{
-    return (struct model_node){ .kind = MR_NODE_SOURCE, .lending = lending };
-}
-
-static struct model_node stage(mr_node input, uint32_t rotation)
-{
-    return (struct model_node){ .kind = MR_NODE_STAGE,
-                                .inputs = { input },
-                                .rotation = rotation,
-                                .tag = (uint8_t)(rotation * 7 + 1) };
-}
-
-static struct model_node work(mr_node input, uint32_t rotation)
-{
-    struct model_node made = stage(input, rotation);
-    made.is_work = true;
-    return made;
-}
-
-static struct model_node out(mr_node input, enum model_lending lending)
-{
-    return (struct model_node){ .kind = MR_NODE_SINK, .inputs = { input }, .lending = lending };
-}
-
-/* source ─► stage ─► stage ─► stage ─► sink, filled, of 100 items. */
-static struct model linear(mr_device *device, const char *name)
-{
-    return (struct model){ .name = name,
-                           .device = device,
-                           .host = host,
-                           .nodes = { feed(MODEL_SLOTS), stage(1, 5), stage(2, 3), stage(3, 11),
-                                      out(4, MODEL_SLOTS) },
-                           .node_count = 5,
-                           .item_bytes = 96,
-                           .item_count = 100,
-                           .seed = 1 };
-}
+/* ---- one line ---- */
 
 static void linear_pipeline_brings_every_item_through(mr_device *device)
 {
-    struct model model = linear(device, "linear");
+    struct model model = model_linear("linear", device, host);
     model_run_through(&model);
     model.item_count = 10000;
     model_run_through(&model);
 }
 
+static void source_may_go_straight_to_sink(mr_device *device)
+{
+    for (int from = MODEL_SLOTS; from <= MODEL_MEMORY; from++) {
+        for (int to = MODEL_SLOTS; to <= MODEL_MEMORY; to++) {
+            struct model model = model_linear("straight", device, host);
+            model.nodes[0].lending = from;
+            model.nodes[1] = model_out(1, to);
+            model.node_count = 2;
+            model_run_through(&model);
+        }
+    }
+}
+
 static void no_items_are_no_failure(mr_device *device)
 {
-    struct model model = linear(device, "none");
+    struct model model = model_linear("none", device, host);
     model.item_count = 0;
+    model_run_through(&model);
+    model.nodes[0].lending = MODEL_TOGETHER;
+    model.nodes[0].is_inline = model.nodes[4].is_inline = true;
+    model_run_through(&model);
+    model.nodes[0].lending = MODEL_MEMORY;
+    model_run_through(&model);
+}
+
+static void one_item_is_enough(mr_device *device)
+{
+    struct model model = model_linear("one", device, host);
+    model.item_count = 1;
+    model_run_through(&model);
+    model.options.slot_count = 1;
     model_run_through(&model);
 }
 
@@ -68,7 +58,7 @@ static void every_way_of_lending_works(mr_device *device)
     for (int from = MODEL_SLOTS; from <= MODEL_MEMORY; from++) {
         for (int to = MODEL_SLOTS; to <= MODEL_MEMORY; to++) {
             for (int bits = 0; bits < 16; bits++) {
-                struct model model = linear(device, "lending");
+                struct model model = model_linear("lending", device, host);
                 model.nodes[0].lending = from;
                 model.nodes[4].lending = to;
                 model.nodes[0].is_inline = bits & 1;
@@ -83,21 +73,315 @@ static void every_way_of_lending_works(mr_device *device)
     }
 }
 
+static void any_number_of_slots_works(mr_device *device)
+{
+    const uint32_t counts[] = { 1, 2, 3, 7, 100, 250 };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        for (int bits = 0; bits < 4; bits++) {
+            struct model model = model_linear("slots", device, host);
+            model.options.slot_count = counts[i];
+            model.options.parcel_items = bits & 1 ? 1 : 8;
+            model.nodes[0].is_inline = model.nodes[4].is_inline = bits & 2;
+            model.item_count = 90;
+            model_run_through(&model);
+        }
+    }
+}
+
+static void parcels_of_any_size_work(mr_device *device)
+{
+    const uint32_t counts[] = { 1, 2, 7, 64, 1000 };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        struct model model = model_linear("parcels", device, host);
+        model.options.parcel_items = counts[i];
+        model.nodes[2].is_parcel_wise = true;
+        model_run_through(&model);
+        model.nodes[0].is_inline = true;
+        model_run_through(&model);
+    }
+}
+
+static void item_may_be_larger_than_the_chunk(mr_device *device)
+{
+    struct model model = model_linear("chunk", device, host);
+    model.item_bytes = 100000;
+    model.item_count = 12;
+    model.options.chunk_bytes = 4096;
+    model_run_through(&model);
+}
+
+static void item_sizes_may_vary(mr_device *device)
+{
+    for (int from = MODEL_SLOTS; from <= MODEL_APART; from++) {
+        for (int to = MODEL_SLOTS; to <= MODEL_MEMORY; to++) {
+            struct model model = model_linear("varied", device, host);
+            model.is_varied = true;
+            model.item_count = 200;
+            model.nodes[0].lending = from;
+            model.nodes[4].lending = to;
+            model.nodes[2].is_parcel_wise = true;
+            model.nodes[3].is_shrinking = true;
+            model_run_through(&model);
+        }
+    }
+}
+
+static void device_may_decide_sizes(mr_device *device)
+{
+    struct model model = model_linear("device sizes", device, host);
+    model.options.parcel_items = 16;
+    model.nodes[1].is_shrinking = model.nodes[1].is_sized_by_device = true;
+    model_run_through(&model);
+    model.nodes[1].is_parcel_wise = true;
+    model.nodes[2].is_shrinking = true;
+    model.nodes[3].is_shrinking = model.nodes[3].is_sized_by_device = true;
+    model.is_varied = true;
+    model_run_through(&model);
+    model.nodes[4].lending = MODEL_APART;
+    model_run_through(&model);
+}
+
 static void host_work_runs_in_the_same_pipeline(mr_device *device)
 {
-    struct model model = linear(device, "work");
-    model.nodes[2] = work(2, 9);
+    struct model model = model_linear("work", device, host);
+    model.nodes[2] = model_work(2, 9);
     model_run_through(&model);
-    model.nodes[1] = work(1, 2);
-    model.nodes[3] = work(3, 4);
+    model.nodes[1] = model_work(1, 2);
+    model.nodes[3] = model_work(3, 4);
     model_run_through(&model);
+    model.nodes[2].is_shrinking = true;
+    model.nodes[2].is_parcel_wise = true;
+    model.is_varied = true;
+    model_run_through(&model);
+}
+
+static void devices_may_alternate(mr_device *device)
+{
+    struct model model = model_linear("alternating", device, host);
+    model.nodes[1].device = host;
+    model.nodes[2].device = device;
+    model.nodes[3].device = host;
+    for (int from = MODEL_SLOTS; from <= MODEL_MEMORY; from++) {
+        for (int to = MODEL_SLOTS; to <= MODEL_MEMORY; to++) {
+            model.nodes[0].lending = from;
+            model.nodes[4].lending = to;
+            model_run_through(&model);
+        }
+    }
+}
+
+static void stages_may_work_in_place(mr_device *device)
+{
+    struct model model = model_linear("in place", device, host);
+    for (int from = MODEL_SLOTS; from <= MODEL_MEMORY; from++) {
+        for (int to = MODEL_SLOTS; to <= MODEL_MEMORY; to++) {
+            for (int i = 1; i <= 3; i++)
+                model.nodes[i].is_in_place = true;
+            model.nodes[0].lending = from;
+            model.nodes[4].lending = to;
+            model_run_through(&model);
+        }
+    }
+}
+
+static void replicas_keep_the_order(mr_device *device)
+{
+    const uint32_t counts[] = { 2, 3, 8, MR_REPLICAS_AUTO };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        struct model model = model_linear("replicas", device, host);
+        model.item_count = 500;
+        model.options.parcel_items = 4;
+        model.nodes[1].replicas = counts[i];
+        model.nodes[2] = model_work(2, 6);
+        model.nodes[2].replicas = counts[i];
+        model.nodes[3].replicas = i % 2 ? counts[i] : 1;
+        model_run_through(&model);
+    }
+}
+
+static void pipeline_may_run_again(mr_device *device)
+{
+    struct model model = model_linear("again", device, host);
+    model.run_count = 5;
+    model_run_through(&model);
+    model.nodes[0].lending = MODEL_APART;
+    model.nodes[0].is_pageable = true;
+    model_run_through(&model);
+}
+
+static void measuring_changes_nothing(mr_device *device)
+{
+    struct model model = model_linear("measured", device, host);
+    model.options.is_measured = true;
+    model.options.parcel_items = 2;
+    model.nodes[2] = model_work(2, 4);
+    model.run_count = 2;
+    model_run_through(&model);
+}
+
+/* ---- other shapes ---- */
+
+static void one_output_may_have_several_readers(mr_device *device)
+{
+    struct model model = model_linear("fan-out", device, host);
+    model.nodes[0] = model_feed(MODEL_TOGETHER);
+    model.nodes[1] = model_stage(1, 5);
+    model.nodes[2] = model_stage(2, 3);
+    model.nodes[3] = model_work(2, 7);
+    model.nodes[4] = model_out(3, MODEL_SLOTS);
+    model.nodes[5] = model_out(4, MODEL_TOGETHER);
+    model.nodes[6] = model_out(2, MODEL_APART);
+    model.nodes[7] = model_out(1, MODEL_MEMORY);
+    model.node_count = 8;
+    model_run_through(&model);
+}
+
+static void stage_may_have_several_inputs(mr_device *device)
+{
+    struct model model = model_linear("diamond", device, host);
+    model.nodes[1] = model_stage(1, 5);
+    model.nodes[2] = model_stage(1, 3);
+    model.nodes[3] = model_work(1, 7);
+    model.nodes[4] = model_stage(2, 13);
+    model.nodes[4].inputs[1] = 3;
+    model.nodes[4].inputs[2] = 4;
+    model.nodes[4].inputs[3] = 1;
+    model.nodes[5] = model_work(5, 2);
+    model.nodes[5].inputs[1] = 2;
+    model.nodes[6] = model_out(6, MODEL_SLOTS);
+    model.node_count = 7;
+    model_run_through(&model);
+    model.is_varied = true;
+    model_run_through(&model);
+}
+
+static void nodes_may_come_in_any_order(mr_device *device)
+{
+    struct model model = model_linear("any order", device, host);
+    model.nodes[1] = model_stage(4, 5);
+    model.nodes[2] = model_out(2, MODEL_SLOTS);
+    model.nodes[3] = model_stage(1, 3);
+    model.node_count = 4;
+    model_run_through(&model);
+}
+
+static void stage_may_have_no_output(mr_device *device)
+{
+    struct model model = model_linear("no output", device, host);
+    model.nodes[3] = model_stage(3, 5);
+    model.nodes[3].has_no_output = true;
+    model.node_count = 4;
+    model_run_through(&model);
+    model.nodes[4] = model_out(2, MODEL_SLOTS);
+    model.node_count = 5;
+    model_run_through(&model);
+}
+
+/* ---- every shape ---- */
+
+static uint32_t pick(uint64_t *state, uint32_t limit)
+{
+    return (uint32_t)(model_random(state) % limit);
+}
+
+static struct model_node random_stage(uint64_t *state, const mr_node *outputs, uint32_t count,
+                                      mr_device *device)
+{
+    struct model_node made = model_stage(outputs[pick(state, count)], pick(state, 1000));
+    made.is_work = pick(state, 3) == 0;
+    made.device = made.is_work || pick(state, 3) == 0 ? host : device;
+    made.is_parcel_wise = pick(state, 3) == 0;
+    made.is_shrinking = pick(state, 4) == 0;
+    made.is_sized_by_device = !made.is_work && pick(state, 5) == 0;
+    made.is_in_place = pick(state, 5) == 0 && !made.is_shrinking;
+    made.replicas = pick(state, 3) ? 1 : 1 + pick(state, 4);
+    for (uint32_t i = 1; i < 4 && pick(state, 3) == 0; i++)
+        made.inputs[i] = outputs[pick(state, count)];
+    return made;
+}
+
+/* Every output that nobody reads goes to a sink. */
+static void add_sinks(struct model *model, uint64_t *state)
+{
+    const uint32_t end = model->node_count;
+    for (mr_node id = 1; id <= end; id++) {
+        bool is_read = false;
+        for (uint32_t i = 0; i < end; i++) {
+            for (uint32_t k = 0; k < MR_NODE_INPUT_LIMIT; k++)
+                is_read |= model->nodes[i].inputs[k] == id;
+        }
+        if (is_read && pick(state, 5))
+            continue;
+        struct model_node sink = model_out(id, (enum model_lending)pick(state, 4));
+        sink.is_pageable = pick(state, 2);
+        sink.is_inline = pick(state, 2);
+        model->nodes[model->node_count++] = sink;
+    }
+}
+
+static void random_model(struct model *model, mr_device *device, uint64_t seed)
+{
+    uint64_t state = seed;
+    *model = (struct model){ .name = "random", .device = device, .host = host, .seed = seed };
+    model->item_bytes = 1 + pick(&state, pick(&state, 4) ? 200 : 20000);
+    model->item_count = pick(&state, 200);
+    model->is_varied = pick(&state, 3) == 0;
+    model->options.slot_count = pick(&state, 2) ? 0 : 1 + pick(&state, 6);
+    model->options.parcel_items = pick(&state, 2) ? 0 : 1 + pick(&state, 40);
+    model->options.is_measured = pick(&state, 4) == 0;
+    model->run_count = 1 + (pick(&state, 4) == 0);
+
+    struct model_node feed = model_feed((enum model_lending)pick(&state, 4));
+    if (feed.lending == MODEL_MEMORY)
+        model->is_varied = false;
+    feed.is_inline = pick(&state, 2);
+    feed.is_pageable = pick(&state, 2);
+    model->nodes[model->node_count++] = feed;
+    mr_node outputs[MODEL_NODE_LIMIT] = { 1 };
+    const uint32_t stages = pick(&state, 7);
+    for (uint32_t i = 0; i < stages; i++) {
+        model->nodes[model->node_count] = random_stage(&state, outputs, model->node_count, device);
+        outputs[model->node_count] = model->node_count + 1;
+        model->node_count++;
+    }
+    add_sinks(model, &state);
+}
+
+static void random_pipelines_do_what_a_plain_loop_does(mr_device *device)
+{
+    const char *text = getenv("PIPELINE_SEED");
+    const char *rounds_text = getenv("PIPELINE_ROUNDS");
+    const uint64_t first = text ? strtoull(text, NULL, 10) : 1;
+    const uint64_t rounds = rounds_text ? strtoull(rounds_text, NULL, 10) : 60;
+    for (uint64_t seed = first; seed < first + rounds; seed++) {
+        struct model model;
+        random_model(&model, device, seed);
+        model_run_through(&model);
+    }
 }
 
 static const struct suite_test tests[] = {
     SUITE_TEST(linear_pipeline_brings_every_item_through),
+    SUITE_TEST(source_may_go_straight_to_sink),
     SUITE_TEST(no_items_are_no_failure),
+    SUITE_TEST(one_item_is_enough),
     SUITE_TEST(every_way_of_lending_works),
+    SUITE_TEST(any_number_of_slots_works),
+    SUITE_TEST(parcels_of_any_size_work),
+    SUITE_TEST(item_may_be_larger_than_the_chunk),
+    SUITE_TEST(item_sizes_may_vary),
+    SUITE_TEST(device_may_decide_sizes),
     SUITE_TEST(host_work_runs_in_the_same_pipeline),
+    SUITE_TEST(devices_may_alternate),
+    SUITE_TEST(stages_may_work_in_place),
+    SUITE_TEST(replicas_keep_the_order),
+    SUITE_TEST(pipeline_may_run_again),
+    SUITE_TEST(measuring_changes_nothing),
+    SUITE_TEST(one_output_may_have_several_readers),
+    SUITE_TEST(stage_may_have_several_inputs),
+    SUITE_TEST(nodes_may_come_in_any_order),
+    SUITE_TEST(stage_may_have_no_output),
+    SUITE_TEST(random_pipelines_do_what_a_plain_loop_does),
 };
 
 int main(int argc, char **argv)

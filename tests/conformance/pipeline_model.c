@@ -31,7 +31,7 @@ struct play {
         uint64_t next;          /* index that may come next at the earliest */
         unsigned char *scratch; /* sinks: what must come out */
         uint64_t seen;          /* serial stages: items must come in order */
-        mr_buffer *size_words, *size_values;
+        mr_buffer *size_words;  /* for each replica */
     } nodes[MODEL_NODE_LIMIT];
     size_t edge_bytes[MODEL_NODE_LIMIT];
     atomic_bool must_cancel;
@@ -44,6 +44,46 @@ uint64_t model_random(uint64_t *state)
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
     return x ^ (x >> 31);
+}
+
+/* ---- parts of models ---- */
+
+struct model_node model_feed(enum model_lending lending)
+{
+    return (struct model_node){ .kind = MR_NODE_SOURCE, .lending = lending };
+}
+
+struct model_node model_stage(mr_node input, uint32_t rotation)
+{
+    return (struct model_node){ .kind = MR_NODE_STAGE,
+                                .inputs = { input },
+                                .rotation = rotation,
+                                .tag = (uint8_t)(rotation * 7 + 1) };
+}
+
+struct model_node model_work(mr_node input, uint32_t rotation)
+{
+    struct model_node made = model_stage(input, rotation);
+    made.is_work = true;
+    return made;
+}
+
+struct model_node model_out(mr_node input, enum model_lending lending)
+{
+    return (struct model_node){ .kind = MR_NODE_SINK, .inputs = { input }, .lending = lending };
+}
+
+struct model model_linear(const char *name, mr_device *device, mr_device *host)
+{
+    return (struct model){ .name = name,
+                           .device = device,
+                           .host = host,
+                           .nodes = { model_feed(MODEL_SLOTS), model_stage(1, 5), model_stage(2, 3),
+                                      model_stage(3, 11), model_out(4, MODEL_SLOTS) },
+                           .node_count = 5,
+                           .item_bytes = 96,
+                           .item_count = 100,
+                           .seed = 1 };
 }
 
 /* ---- what must come out ---- */
@@ -219,20 +259,22 @@ static mr_status submit_one(struct play_node *play, mr_stage_call *call, uint32_
     return status;
 }
 
-/* The sizes as if a kernel had counted: brought to the device, to be read from there. The values of
- * one item at a time, so that the small buffers are used in stream order. */
+/* The sizes as if a kernel had counted: brought to the device, to be read from there. */
 static mr_status submit_sizes(struct play_node *play, mr_stage_call *call)
 {
+    const size_t start = call->replica * (8ul * MODEL_PARCEL_LIMIT);
     for (uint32_t k = 0; k < call->item_count; k++) {
         const uint64_t size = output_size(play->node, call->inputs[0].sizes[k]);
         for (uint32_t half = 0; half < 2; half++) {
-            const mr_status status = mr_fill(call->stream, play->size_words, 8 * k + 4 * half, 4,
-                                             (uint32_t)(size >> (32 * half)), 4);
+            const mr_status status =
+                mr_fill(call->stream, play->size_words, start + 8 * k + 4 * half, 4,
+                        (uint32_t)(size >> (32 * half)), 4);
             if (status)
                 return status;
         }
     }
     call->device_sizes = play->size_words;
+    call->device_sizes_offset = start;
     return MR_OK;
 }
 
@@ -303,8 +345,8 @@ static void check_item(struct play_node *play, uint64_t index, const unsigned ch
     memset(play->scratch, 0, model->item_bytes);
     const size_t size = expect(model, input, index, play->scratch);
     if (size != size_bytes)
-        CHECK_FAIL("%s: sink %u, item %" PRIu64 ": %zu bytes, expected %zu", model->name,
-                   play->index + 1, index, size_bytes, size);
+        CHECK_FAIL("%s (seed %" PRIu64 "): sink %u, item %" PRIu64 ": %zu bytes, expected %zu",
+                   model->name, model->seed, play->index + 1, index, size_bytes, size);
     for (size_t i = 0; i < size; i++) {
         if (data[i] != play->scratch[i])
             CHECK_FAIL("%s (seed %" PRIu64 "): sink %u, item %" PRIu64 ", byte %zu: %02x, expected "
@@ -419,7 +461,8 @@ static void add_stage(struct play *play, struct play_node *made)
     else
         options.submit = submit_stage;
     if (node->is_sized_by_device)
-        CHECK_OK(mr_buffer_create(options.device, 8 * MODEL_PLAN_LIMIT, NULL, &made->size_words));
+        CHECK_OK(mr_buffer_create(options.device, 8 * MODEL_PARCEL_LIMIT * MODEL_REPLICA_LIMIT,
+                                  NULL, &made->size_words));
     CHECK_OK(mr_pipeline_add_stage(play->pipeline, &options, NULL));
 }
 

@@ -12,7 +12,7 @@
 
 #include <millrace/pipeline.h>
 
-enum { MODEL_NODE_LIMIT = 24, MODEL_PLAN_LIMIT = 4096 };
+enum { MODEL_NODE_LIMIT = 24, MODEL_PARCEL_LIMIT = 4096, MODEL_REPLICA_LIMIT = 8 };
 
 enum model_lending {
     MODEL_SLOTS,    /* filled by the source, read by the sink: the pipeline's slots */
@@ -76,6 +76,15 @@ struct model_outcome {
 void model_run(const struct model *model, const struct model_outcome *outcome);
 /* Every item comes out. */
 void model_run_through(const struct model *model);
+
+/* Nodes. A stage's tag follows from its rotation. */
+struct model_node model_feed(enum model_lending lending);
+struct model_node model_stage(mr_node input, uint32_t rotation);
+struct model_node model_work(mr_node input, uint32_t rotation);
+struct model_node model_out(mr_node input, enum model_lending lending);
+
+/* source ─► stage ─► stage ─► stage ─► sink over the slots, 100 items of 96 bytes. */
+struct model model_linear(const char *name, mr_device *device, mr_device *host);
 
 /* A small random generator. */
 uint64_t model_random(uint64_t *state);
