@@ -1,0 +1,697 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One GPU: copy in, scale, copy out, float32. The pipeline beside loops written by hand on the driver
+ * API, against the limit of simultaneous copies measured in the same run. Every output is poisoned
+ * before a run and checked whole after it.
+ *
+ *     bench_gpu_stream [--only CASE] [--runs N] [--json FILE]
+ *
+ * Cases: limits, auto, items, pageable, resident, balance, host, steady, sweep. `sweep` (fixed chunk
+ * sizes) runs only when asked for.
+ */
+#include "handwritten_cuda.h"
+#include "measure.h"
+
+#include <millrace/operation.h>
+#include <millrace/pipeline.h>
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+#define GIB ((size_t)1 << 30)
+
+static const float factor = 1.5f;
+
+struct bench {
+    struct measure_report report;
+    const char *only;
+    int run_count, thread_count;
+    mr_device *device;
+    mr_kernel *kernel;
+    float *pinned_in, *pinned_out;     /* of pinned_bytes each */
+    float *pageable_in, *pageable_out; /* of pageable_bytes each */
+    size_t pinned_bytes, pageable_bytes;
+    double both_rate, in_rate, out_rate; /* bytes per second */
+};
+
+static void require_ok(mr_status status)
+{
+    measure_require(status == MR_OK, "%s: %s", mr_status_name(status), mr_last_error());
+}
+
+/* ---- data ---- */
+
+static float source_value(size_t i)
+{
+    return (float)((i * 2654435761u >> 8) % 251);
+}
+
+struct range {
+    const float *source;
+    float *target;
+    size_t count;
+    atomic_size_t wrong_count;
+};
+
+static void range_part(const struct range *range, int index, int count, size_t *first, size_t *end)
+{
+    *first = range->count / (size_t)count * (size_t)index;
+    *end = index + 1 == count ? range->count : *first + range->count / (size_t)count;
+}
+
+static void fill_part(void *context, int index, int count)
+{
+    struct range *range = context;
+    size_t i, end;
+    for (range_part(range, index, count, &i, &end); i < end; i++)
+        range->target[i] = source_value(i);
+}
+
+static void poison_part(void *context, int index, int count)
+{
+    struct range *range = context;
+    size_t first, end;
+    range_part(range, index, count, &first, &end);
+    memset(range->target + first, 0xff, (end - first) * sizeof(float));
+}
+
+static void check_part(void *context, int index, int count)
+{
+    struct range *range = context;
+    size_t i, end, wrong = 0;
+    for (range_part(range, index, count, &i, &end); i < end; i++)
+        wrong += !(range->target[i] == range->source[i] * factor);
+    atomic_fetch_add(&range->wrong_count, wrong);
+}
+
+static void fill(const struct bench *bench, float *target, size_t size_bytes)
+{
+    struct range range = { .target = target, .count = size_bytes / sizeof(float) };
+    measure_parallel(bench->thread_count, fill_part, &range);
+}
+
+/* ---- one variant: poison, run, check, several times ---- */
+
+struct timing {
+    double seconds;     /* median of the wall time */
+    double cpu_seconds; /* median of the process's CPU time */
+};
+
+static struct timing measure_checked(const struct bench *bench, const char *name,
+                                     double (*run)(void *context), void *context,
+                                     const float *source, float *target, size_t size_bytes)
+{
+    double seconds[64], cpu_seconds[64];
+    struct range range = { source, target, size_bytes / sizeof(float), 0 };
+    for (int i = -1; i < bench->run_count; i++) {
+        measure_parallel(bench->thread_count, poison_part, &range);
+        const double cpu_began = measure_process_cpu_s();
+        const double spent = run(context);
+        if (i >= 0) {
+            cpu_seconds[i] = measure_process_cpu_s() - cpu_began;
+            seconds[i] = spent;
+        }
+        measure_parallel(bench->thread_count, check_part, &range);
+        measure_require(!atomic_load(&range.wrong_count), "%s: %zu of %zu values are wrong", name,
+                        atomic_load(&range.wrong_count), range.count);
+    }
+    return (struct timing){ measure_median(seconds, bench->run_count),
+                            measure_median(cpu_seconds, bench->run_count) };
+}
+
+static double by_hand(void *context)
+{
+    return hand_stream(context);
+}
+
+static double by_hand_sequential(void *context)
+{
+    return hand_sequential(context);
+}
+
+/* ---- ours ---- */
+
+struct ours {
+    const struct bench *bench;
+    mr_pipeline *pipeline; /* kept and run again, as one does with a pipeline */
+    mr_buffer *source, *target;
+    mr_buffer *resident; /* the stage writes here and has no output */
+    size_t item_bytes;
+    uint32_t rounds;
+    _Atomic bool is_counting; /* steady */
+    uint64_t count_from, count_to;
+};
+
+static mr_status launch_scale(const struct ours *ours, mr_stream *stream, mr_buffer *source,
+                              size_t source_offset, mr_buffer *target, size_t target_offset,
+                              size_t size_bytes)
+{
+    const uint64_t count = size_bytes / sizeof(float);
+    const mr_argument arguments[] = { mr_argument_range(source, source_offset, size_bytes),
+                                      mr_argument_range(target, target_offset, size_bytes),
+                                      mr_argument_f32(factor), mr_argument_u64(count),
+                                      mr_argument_u64(ours->rounds) };
+    const mr_launch launch = { .count = count,
+                               .grid = { hand_grid(count), 1, 1 },
+                               .block = { 256, 1, 1 } };
+    return mr_kernel_launch(stream, ours->bench->kernel, &launch, arguments, 5);
+}
+
+static mr_status submit_scale(void *context, mr_stage_call *call)
+{
+    struct ours *ours = context;
+    const mr_parcel_view *in = &call->inputs[0], *out = call->output;
+    size_t size_bytes = 0;
+    for (uint32_t i = 0; i < call->item_count; i++)
+        size_bytes += in->sizes[i];
+    if (call->first_index >= ours->count_to)
+        atomic_store_explicit(&ours->is_counting, false, memory_order_relaxed);
+    else if (call->first_index >= ours->count_from)
+        atomic_store_explicit(&ours->is_counting, true, memory_order_relaxed);
+    if (!out)
+        return launch_scale(ours, call->stream, in->buffer, in->offset, ours->resident,
+                            call->first_index * ours->item_bytes, size_bytes);
+    return launch_scale(ours, call->stream, in->buffer, in->offset, out->buffer, out->offset,
+                        size_bytes);
+}
+
+struct ours_shape {
+    float *source, *target; /* target NULL: the results stay on the GPU */
+    mr_place place;         /* of both */
+    size_t size_bytes;
+    size_t item_bytes;     /* 0: auto */
+    size_t chunk_bytes;    /* 0: auto */
+    uint32_t parcel_items; /* 0: auto */
+    bool is_parcel_wise;
+    uint32_t rounds;
+};
+
+static mr_buffer *borrow(const struct bench *bench, float *memory, const struct ours_shape *shape)
+{
+    mr_buffer *buffer = NULL;
+    require_ok(mr_buffer_borrow(bench->device, memory, shape->size_bytes, shape->place, &buffer));
+    return buffer;
+}
+
+static void ours_init(struct ours *ours, const struct bench *bench, const struct ours_shape *shape)
+{
+    mr_node node;
+    memset(ours, 0, sizeof *ours);
+    ours->bench = bench;
+    ours->item_bytes = shape->item_bytes;
+    ours->rounds = shape->rounds;
+    ours->count_from = ours->count_to = UINT64_MAX;
+    ours->source = borrow(bench, shape->source, shape);
+    if (shape->target)
+        ours->target = borrow(bench, shape->target, shape);
+    else
+        require_ok(mr_buffer_create(bench->device, shape->size_bytes, NULL, &ours->resident));
+
+    const mr_pipeline_options options = { .chunk_bytes = shape->chunk_bytes,
+                                          .parcel_items = shape->parcel_items };
+    require_ok(mr_pipeline_create(&options, &ours->pipeline));
+    const mr_source_options source = { .memory = ours->source,
+                                       .memory_bytes = shape->size_bytes,
+                                       .item_bytes = shape->item_bytes };
+    require_ok(mr_pipeline_add_source(ours->pipeline, &source, &node));
+    const mr_stage_options stage = { .name = "scale",
+                                     .device = bench->device,
+                                     .submit = submit_scale,
+                                     .context = ours,
+                                     .has_no_output = !shape->target,
+                                     .is_parcel_wise = shape->is_parcel_wise };
+    require_ok(mr_pipeline_add_stage(ours->pipeline, &stage, &node));
+    const mr_sink_options sink = { .memory = ours->target, .memory_bytes = shape->size_bytes };
+    if (shape->target)
+        require_ok(mr_pipeline_add_sink(ours->pipeline, &sink, &node));
+}
+
+static void ours_fini(struct ours *ours)
+{
+    mr_pipeline_destroy(ours->pipeline);
+    mr_buffer_destroy(ours->source);
+    mr_buffer_destroy(ours->target);
+    mr_buffer_destroy(ours->resident);
+}
+
+static double run_ours(void *context)
+{
+    const struct ours *ours = context;
+    const double began = measure_now_s();
+    require_ok(mr_pipeline_run(ours->pipeline));
+    return measure_now_s() - began;
+}
+
+static void describe(const char *name, const struct ours *ours)
+{
+    const mr_pipeline_report *report;
+    require_ok(mr_pipeline_report_get(ours->pipeline, &report));
+    printf("  [%s: chunk %zu KiB, %u items a parcel, %u slots, %u streams, %.2f ms]\n", name,
+           (size_t)report->chunk_bytes / KIB, report->parcel_items, report->slot_count,
+           report->stream_count, (double)report->elapsed_ns * 1e-6);
+}
+
+static struct timing measure_ours(const struct bench *bench, const char *name,
+                                  const struct ours_shape *shape)
+{
+    struct ours ours;
+    ours_init(&ours, bench, shape);
+    const struct timing timing = measure_checked(bench, name, run_ours, &ours, shape->source,
+                                                 shape->target, shape->size_bytes);
+    describe(name, &ours);
+    ours_fini(&ours);
+    return timing;
+}
+
+static struct timing measure_hand(const struct bench *bench, const char *name, struct hand_run *run)
+{
+    run->factor = factor;
+    return measure_checked(bench, name, by_hand, run, run->source, run->target, run->size_bytes);
+}
+
+static double rate_of(size_t size_bytes, struct timing timing)
+{
+    return (double)size_bytes / timing.seconds;
+}
+
+/* A rate, and its share of the limit; `bound` 0: no target. */
+static void add_rate(struct bench *bench, const char *name, double rate, double limit, double bound)
+{
+    measure_report_add(&bench->report, rate / 1e9, "GB/s", "%s", name);
+    if (bound > 0)
+        measure_report_target(&bench->report, rate / limit, "", ">=", bound, "%s, of the limit",
+                              name);
+    else
+        measure_report_add(&bench->report, rate / limit, "", "%s, of the limit", name);
+}
+
+/* ---- cases ---- */
+
+static void measure_limits(struct bench *bench)
+{
+    bench->both_rate = hand_both_rate(bench->pinned_in, bench->pinned_out, GIB);
+    bench->in_rate = hand_in_rate(bench->pinned_in, GIB);
+    bench->out_rate = hand_out_rate(bench->pinned_out, GIB);
+    measure_report_add(&bench->report, bench->both_rate / 1e9, "GB/s",
+                       "limit: both copies at once, each way");
+    measure_report_add(&bench->report, bench->in_rate / 1e9, "GB/s", "limit: copy in alone");
+    measure_report_add(&bench->report, bench->out_rate / 1e9, "GB/s", "limit: copy out alone");
+}
+
+static void measure_auto(struct bench *bench)
+{
+    const char *name = "pinned, 4 GiB, all auto";
+    const struct timing timing =
+        measure_ours(bench, name,
+                     &(struct ours_shape){ .source = bench->pinned_in,
+                                           .target = bench->pinned_out,
+                                           .place = MR_PLACE_PINNED,
+                                           .size_bytes = bench->pinned_bytes,
+                                           .is_parcel_wise = true });
+    add_rate(bench, name, rate_of(bench->pinned_bytes, timing), bench->both_rate, 0.98);
+
+    struct hand_run run = { .source = bench->pinned_in,
+                            .target = bench->pinned_out,
+                            .size_bytes = bench->pinned_bytes,
+                            .item_bytes = 16 * MIB,
+                            .copy_bytes = 16 * MIB,
+                            .slot_count = 4 };
+    add_rate(bench, "by hand: stage streams, 4 GiB, 16 MiB",
+             rate_of(run.size_bytes, measure_hand(bench, "by hand, 4 GiB", &run)), bench->both_rate,
+             0);
+}
+
+static void hand_items(struct bench *bench, const char *label, size_t item_bytes)
+{
+    const struct {
+        const char *name;
+        enum hand_shape shape;
+        bool is_merged;
+    } ways[] = { { "stage streams", HAND_STAGES, false },
+                 { "stage streams, merged copies", HAND_STAGES, true },
+                 { "four streams", HAND_FOUR_STREAMS, false } };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        const size_t merged = 8 * MIB;
+        if (ways[i].is_merged && item_bytes >= merged)
+            continue;
+        struct hand_run run = { .source = bench->pinned_in,
+                                .target = bench->pinned_out,
+                                .size_bytes = GIB,
+                                .item_bytes = item_bytes,
+                                .copy_bytes = ways[i].is_merged ? merged : item_bytes,
+                                .slot_count = item_bytes < MIB && !ways[i].is_merged ? 16 : 4,
+                                .shape = ways[i].shape };
+        char name[96];
+        snprintf(name, sizeof name, "by hand: %s, 1 GiB, items of %s", ways[i].name, label);
+        add_rate(bench, name, rate_of(GIB, measure_hand(bench, name, &run)), bench->both_rate, 0);
+    }
+}
+
+static void measure_items(struct bench *bench)
+{
+    const struct {
+        const char *label;
+        size_t item_bytes;
+        double bound;
+    } sizes[] = { { "64 KiB", 64 * KIB, 0.46 },
+                  { "256 KiB", 256 * KIB, 0.95 },
+                  { "1 MiB", MIB, 0.96 },
+                  { "4 MiB", 4 * MIB, 0.97 },
+                  { "16 MiB", 16 * MIB, 0.97 } };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct ours_shape shape = { .source = bench->pinned_in,
+                                    .target = bench->pinned_out,
+                                    .place = MR_PLACE_PINNED,
+                                    .size_bytes = GIB,
+                                    .item_bytes = sizes[i].item_bytes };
+        char name[96];
+        snprintf(name, sizeof name, "pinned, 1 GiB, items of %s", sizes[i].label);
+        add_rate(bench, name, rate_of(GIB, measure_ours(bench, name, &shape)), bench->both_rate,
+                 sizes[i].bound);
+        shape.is_parcel_wise = true;
+        snprintf(name, sizeof name, "pinned, 1 GiB, items of %s, parcel-wise", sizes[i].label);
+        add_rate(bench, name, rate_of(GIB, measure_ours(bench, name, &shape)), bench->both_rate, 0);
+        hand_items(bench, sizes[i].label, sizes[i].item_bytes);
+    }
+}
+
+static void measure_pageable(struct bench *bench)
+{
+    const char *name = "pageable to pageable, 2 GiB";
+    const struct timing timing =
+        measure_ours(bench, name,
+                     &(struct ours_shape){ .source = bench->pageable_in,
+                                           .target = bench->pageable_out,
+                                           .place = MR_PLACE_PAGEABLE,
+                                           .size_bytes = bench->pageable_bytes,
+                                           .is_parcel_wise = true });
+    add_rate(bench, name, rate_of(bench->pageable_bytes, timing), bench->both_rate, 0.85);
+
+    struct hand_run run = { .source = bench->pageable_in,
+                            .target = bench->pageable_out,
+                            .size_bytes = GIB,
+                            .item_bytes = 16 * MIB,
+                            .copy_bytes = 16 * MIB,
+                            .slot_count = 4,
+                            .shape = HAND_FOUR_STREAMS };
+    add_rate(bench, "by hand: four streams on pageable memory, 1 GiB",
+             rate_of(GIB, measure_hand(bench, "by hand, pageable", &run)), bench->both_rate, 0);
+}
+
+/* The results stay on the GPU; they are fetched for the check after the time has been taken. */
+static double run_resident(void *context)
+{
+    struct ours *ours = context;
+    const struct bench *bench = ours->bench;
+    mr_stream *stream = NULL;
+    mr_buffer *target = NULL;
+    require_ok(mr_stream_create(bench->device, NULL, &stream));
+    require_ok(mr_fill(stream, ours->resident, 0, mr_buffer_size(ours->resident), 0xff, 1));
+    require_ok(mr_stream_wait(stream));
+
+    const double seconds = run_ours(ours);
+    require_ok(mr_buffer_borrow(bench->device, bench->pinned_out, bench->pageable_bytes,
+                                MR_PLACE_PINNED, &target));
+    require_ok(mr_copy(stream, target, 0, ours->resident, 0, bench->pageable_bytes));
+    require_ok(mr_stream_wait(stream));
+    mr_buffer_destroy(target);
+    mr_stream_destroy(stream);
+    return seconds;
+}
+
+static void measure_resident(struct bench *bench)
+{
+    const struct {
+        const char *name;
+        float *source;
+        mr_place place;
+        double bound;
+    } ways[] = { { "pageable to GPU, 2 GiB", bench->pageable_in, MR_PLACE_PAGEABLE, 0.90 },
+                 { "pinned to GPU, 2 GiB", bench->pinned_in, MR_PLACE_PINNED, 0 } };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct ours ours;
+        ours_init(&ours, bench,
+                  &(struct ours_shape){ .source = ways[i].source,
+                                        .place = ways[i].place,
+                                        .size_bytes = bench->pageable_bytes,
+                                        .item_bytes = MIB,
+                                        .is_parcel_wise = true });
+        const struct timing timing =
+            measure_checked(bench, ways[i].name, run_resident, &ours, ways[i].source,
+                            bench->pinned_out, bench->pageable_bytes);
+        describe(ways[i].name, &ours);
+        ours_fini(&ours);
+        add_rate(bench, ways[i].name, rate_of(bench->pageable_bytes, timing), bench->in_rate,
+                 ways[i].bound);
+    }
+}
+
+/* The rounds that make the kernel take as long as copying its chunk. */
+static uint32_t balance_rounds(size_t chunk_bytes, double seconds)
+{
+    const uint64_t count = chunk_bytes / sizeof(float);
+    double low = 0, high = 1 << 16;
+    for (int i = 0; i < 16; i++) {
+        const double middle = (low + high) / 2;
+        if (hand_kernel_seconds(count, (uint32_t)middle) < seconds)
+            low = middle;
+        else
+            high = middle;
+    }
+    return (uint32_t)low;
+}
+
+static void measure_balance(struct bench *bench)
+{
+    const size_t chunk_bytes = 16 * MIB, chunk_count = 64, size_bytes = chunk_count * chunk_bytes;
+    const double copy_seconds = (double)chunk_bytes / bench->in_rate;
+    const uint32_t rounds = balance_rounds(chunk_bytes, copy_seconds);
+    const double kernel_seconds = hand_kernel_seconds(chunk_bytes / sizeof(float), rounds);
+    struct hand_run run = { .source = bench->pinned_in,
+                            .target = bench->pinned_out,
+                            .size_bytes = size_bytes,
+                            .item_bytes = chunk_bytes,
+                            .copy_bytes = chunk_bytes,
+                            .slot_count = 4,
+                            .factor = factor,
+                            .rounds = rounds };
+    const struct timing sequential = measure_checked(bench, "sequential", by_hand_sequential, &run,
+                                                     run.source, run.target, size_bytes);
+    const struct timing hand = measure_hand(bench, "by hand, balanced", &run);
+    const struct timing ours = measure_ours(bench, "pipeline, balanced",
+                                            &(struct ours_shape){ .source = bench->pinned_in,
+                                                                  .target = bench->pinned_out,
+                                                                  .place = MR_PLACE_PINNED,
+                                                                  .size_bytes = size_bytes,
+                                                                  .item_bytes = chunk_bytes,
+                                                                  .parcel_items = 1,
+                                                                  .rounds = rounds });
+    const double step = (double)chunk_bytes / bench->both_rate;
+    const double slowest = step > kernel_seconds ? step : kernel_seconds;
+    const double bound =
+        sequential.seconds / (slowest * (double)chunk_count + kernel_seconds + copy_seconds);
+    measure_report_add(&bench->report, kernel_seconds / copy_seconds, "",
+                       "balanced: kernel time against the copy in");
+    measure_report_target(&bench->report, sequential.seconds / ours.seconds, "", ">=", 2.8,
+                          "balanced, 64 chunks of 16 MiB: speed-up over sequential");
+    measure_report_add(&bench->report, sequential.seconds / hand.seconds, "",
+                       "balanced by hand: speed-up over sequential");
+    measure_report_add(&bench->report, bound, "",
+                       "balanced: the most that copies slowed by each other allow");
+}
+
+/* Wall and CPU time of an item where the host is the limit, and where copies are merged. */
+static void measure_host(struct bench *bench)
+{
+    const struct {
+        const char *name;
+        size_t item_bytes, size_bytes, copy_bytes;
+        uint32_t parcel_items;
+    } ways[] = { { "items of 4 KiB, not merged", 4 * KIB, 256 * MIB, 4 * KIB, 1 },
+                 { "items of 64 KiB, not merged", 64 * KIB, GIB, 64 * KIB, 1 },
+                 { "items of 4 KiB, merged to 1 MiB", 4 * KIB, 256 * MIB, MIB, 256 },
+                 { "items of 64 KiB, merged to 8 MiB", 64 * KIB, GIB, 8 * MIB, 128 } };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        const double count = (double)(ways[i].size_bytes / ways[i].item_bytes);
+        struct hand_run run = { .source = bench->pinned_in,
+                                .target = bench->pinned_out,
+                                .size_bytes = ways[i].size_bytes,
+                                .item_bytes = ways[i].item_bytes,
+                                .copy_bytes = ways[i].copy_bytes,
+                                .slot_count = 16 };
+        const struct timing hand = measure_hand(bench, ways[i].name, &run);
+        const struct timing ours =
+            measure_ours(bench, ways[i].name,
+                         &(struct ours_shape){ .source = bench->pinned_in,
+                                               .target = bench->pinned_out,
+                                               .place = MR_PLACE_PINNED,
+                                               .size_bytes = ways[i].size_bytes,
+                                               .item_bytes = ways[i].item_bytes,
+                                               .chunk_bytes = ways[i].copy_bytes,
+                                               .parcel_items = ways[i].parcel_items });
+        struct measure_report *report = &bench->report;
+        measure_report_add(report, ours.seconds / count * 1e6, "us", "host: %s, wall",
+                           ways[i].name);
+        measure_report_add(report, hand.seconds / count * 1e6, "us", "host by hand: %s, wall",
+                           ways[i].name);
+        measure_report_add(report, ours.cpu_seconds / count * 1e6, "us", "host: %s, CPU of all",
+                           ways[i].name);
+        measure_report_add(report, hand.cpu_seconds / count * 1e6, "us",
+                           "host by hand: %s, CPU of all", ways[i].name);
+        measure_report_target(report, ours.seconds / hand.seconds, "", "<=", 1.10,
+                              "host: %s, wall against by hand", ways[i].name);
+        measure_report_add(report, ours.cpu_seconds / hand.cpu_seconds, "",
+                           "host: %s, CPU against by hand", ways[i].name);
+    }
+}
+
+struct counts {
+    struct ours *ours;
+    atomic_ulong of[MR_OPERATION_KIND_COUNT];
+};
+
+static void count_operation(void *context, const mr_operation *operation)
+{
+    struct counts *counts = context;
+    if (atomic_load_explicit(&counts->ours->is_counting, memory_order_relaxed))
+        atomic_fetch_add_explicit(&counts->of[operation->kind], 1, memory_order_relaxed);
+}
+
+/* What the library does between the first eighth of a run and its last item. */
+static void measure_steady(struct bench *bench)
+{
+    static const mr_operation_kind forbidden[] = {
+        MR_OPERATION_ALLOCATE,     MR_OPERATION_FREE,     MR_OPERATION_ALLOCATE_ORDERED,
+        MR_OPERATION_FREE_ORDERED, MR_OPERATION_REGISTER, MR_OPERATION_UNREGISTER,
+        MR_OPERATION_SYNCHRONIZE
+    };
+    const mr_place places[] = { MR_PLACE_PINNED, MR_PLACE_PAGEABLE };
+    for (int i = 0; i < 2; i++) {
+        struct counts counts = { 0 };
+        struct ours ours;
+        ours_init(&ours, bench,
+                  &(struct ours_shape){ .source = i ? bench->pageable_in : bench->pinned_in,
+                                        .target = i ? bench->pageable_out : bench->pinned_out,
+                                        .place = places[i],
+                                        .size_bytes = GIB,
+                                        .item_bytes = MIB });
+        ours.count_from = GIB / MIB / 8;
+        ours.count_to = GIB / MIB - 1;
+        counts.ours = &ours;
+        mr_device_observe(bench->device, count_operation, &counts);
+        run_ours(&ours);
+        mr_device_observe(bench->device, NULL, NULL);
+
+        const char *name = i ? "pageable" : "pinned";
+        unsigned long sum = 0;
+        for (size_t k = 0; k < sizeof forbidden / sizeof *forbidden; k++)
+            sum += atomic_load(&counts.of[forbidden[k]]);
+        measure_require(atomic_load(&counts.of[MR_OPERATION_LAUNCH]) > 500, "nothing was counted");
+        measure_report_target(&bench->report, (double)sum, "", "<=", 0,
+                              "steady, %s: allocations, pinnings and synchronisations", name);
+        for (int kind = 1; kind < MR_OPERATION_KIND_COUNT; kind++)
+            if (atomic_load(&counts.of[kind]))
+                measure_report_add(&bench->report,
+                                   (double)atomic_load(&counts.of[kind]) / (7.0 / 8 * 1024), "",
+                                   "steady, %s: %s for each item of 1 MiB", name,
+                                   mr_operation_kind_name((mr_operation_kind)kind));
+        ours_fini(&ours);
+    }
+}
+
+static void measure_sweep(struct bench *bench)
+{
+    for (size_t chunk_bytes = 2 * MIB; chunk_bytes <= 64 * MIB; chunk_bytes *= 2) {
+        char name[96];
+        snprintf(name, sizeof name, "sweep: pinned, 4 GiB, chunks of %zu MiB", chunk_bytes / MIB);
+        const struct timing timing =
+            measure_ours(bench, name,
+                         &(struct ours_shape){ .source = bench->pinned_in,
+                                               .target = bench->pinned_out,
+                                               .place = MR_PLACE_PINNED,
+                                               .size_bytes = bench->pinned_bytes,
+                                               .chunk_bytes = chunk_bytes,
+                                               .is_parcel_wise = true });
+        add_rate(bench, name, rate_of(bench->pinned_bytes, timing), bench->both_rate, 0);
+    }
+}
+
+/* ---- the whole ---- */
+
+static bool is_wanted(const struct bench *bench, const char *name)
+{
+    if (!bench->only)
+        return strcmp(name, "sweep") != 0;
+    const char *found = strstr(bench->only, name);
+    return found && (found[strlen(name)] == ',' || found[strlen(name)] == 0);
+}
+
+static void bench_init(struct bench *bench, int argc, char **argv)
+{
+    bench->only = measure_option(argc, argv, "only", NULL);
+    bench->run_count = (int)measure_option_number(argc, argv, "runs", 5);
+    bench->thread_count = measure_cpu_count();
+    bench->pinned_bytes = (size_t)(measure_option_number(argc, argv, "gib", 4) * (double)GIB);
+    bench->pageable_bytes = bench->pinned_bytes / 2;
+    require_ok(mr_device_open("cuda:0", NULL, &bench->device));
+    const mr_kernel_options options = {
+        .language = MR_KERNEL_IMAGE,
+        .name = HAND_KERNEL_NAME,
+        .source = hand_kernel_ptx,
+        .source_bytes = strlen(hand_kernel_ptx) + 1,
+        .signature = "in f32 source, out f32 target, value f32 factor, value u64 count, "
+                     "value u32 rounds"
+    };
+    require_ok(mr_kernel_create(bench->device, &options, &bench->kernel));
+    bench->pinned_in = hand_pin(bench->pinned_bytes);
+    bench->pinned_out = hand_pin(bench->pinned_bytes);
+    bench->pageable_in = aligned_alloc(4096, bench->pageable_bytes);
+    bench->pageable_out = aligned_alloc(4096, bench->pageable_bytes);
+    measure_require(bench->pageable_in && bench->pageable_out, "no memory");
+    fill(bench, bench->pinned_in, bench->pinned_bytes);
+    fill(bench, bench->pageable_in, bench->pageable_bytes);
+    fill(bench, bench->pageable_out, bench->pageable_bytes);
+}
+
+static void bench_fini(struct bench *bench)
+{
+    mr_kernel_destroy(bench->kernel);
+    require_ok(mr_device_close(bench->device));
+    hand_unpin(bench->pinned_in);
+    hand_unpin(bench->pinned_out);
+    free(bench->pageable_in);
+    free(bench->pageable_out);
+}
+
+int main(int argc, char **argv)
+{
+    static struct bench bench;
+    static const struct {
+        const char *name;
+        void (*run)(struct bench *bench);
+    } cases[] = {
+        { "auto", measure_auto },         { "items", measure_items },
+        { "pageable", measure_pageable }, { "resident", measure_resident },
+        { "balance", measure_balance },   { "host", measure_host },
+        { "steady", measure_steady },     { "sweep", measure_sweep },
+    };
+    measure_report_init(&bench.report, "gpu_stream", &argc, argv);
+    if (!hand_open()) {
+        puts("gpu_stream: no CUDA device here");
+        return 77;
+    }
+    bench_init(&bench, argc, argv);
+    measure_limits(&bench);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (is_wanted(&bench, cases[i].name)) {
+            cases[i].run(&bench);
+            fflush(stdout);
+        }
+    }
+    bench_fini(&bench);
+    return measure_report_finish(&bench.report);
+}
