@@ -196,7 +196,9 @@ struct mr__plan {
     struct mr__slot *slots;
     uint32_t *order;     /* node indexes, inputs first */
     uint32_t *terminals; /* steps that nothing follows */
-    uint32_t image_count, group_count, step_count, place_count, sink_count, terminal_count;
+    uint32_t *watched;   /* other steps of callers' functions, whose streams may have failed */
+    uint32_t image_count, group_count, step_count, place_count, sink_count;
+    uint32_t terminal_count, watched_count;
     uint32_t slot_count, parcel_items, stream_count;
     uint32_t ship_below; /* parcels in flight below which a part-filled parcel is sent at once */
     uint64_t chunk_bytes;

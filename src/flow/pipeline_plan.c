@@ -24,9 +24,10 @@ static mr_status make_arrays(const mr_pipeline *pipeline, struct mr__plan *plan)
     plan->places = mr__zalloc_array(nodes + 1, sizeof *plan->places);
     plan->sinks = mr__zalloc_array(nodes, sizeof *plan->sinks);
     plan->terminals = mr__zalloc_array(nodes, sizeof *plan->terminals);
+    plan->watched = mr__zalloc_array(nodes, sizeof *plan->watched);
     plan->reports = mr__zalloc_array(images + 2 * nodes, sizeof *plan->reports);
     if (!plan->order || !plan->edges || !plan->images || !plan->steps || !plan->groups ||
-        !plan->places || !plan->sinks || !plan->terminals || !plan->reports)
+        !plan->places || !plan->sinks || !plan->terminals || !plan->watched || !plan->reports)
         return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of host memory", pipeline->name);
     return MR_OK;
 }
@@ -111,6 +112,7 @@ void mr__plan_destroy(struct mr__plan *plan)
         (void)status; /* busy: others use it */
     }
     mr__free(plan->reports);
+    mr__free(plan->watched);
     mr__free(plan->terminals);
     mr__free(plan->sinks);
     mr__free(plan->places);

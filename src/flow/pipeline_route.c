@@ -231,6 +231,26 @@ static void find_terminals(struct mr__plan *plan)
         plan->steps[plan->terminals[i]].is_recorded = true;
 }
 
+static bool is_terminal(const struct mr__plan *plan, uint32_t step)
+{
+    for (uint32_t i = 0; i < plan->terminal_count; i++) {
+        if (plan->terminals[i] == step)
+            return true;
+    }
+    return false;
+}
+
+/* A host function that a stage has queued may fail the stage's stream. Streams that wait for it go on
+ * all the same, so its own events must be asked. */
+static void find_watched(struct mr__plan *plan)
+{
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        const struct mr__step *step = &plan->steps[i];
+        if (step->kind == MR__STEP_SUBMIT && step->is_recorded && !is_terminal(plan, i))
+            plan->watched[plan->watched_count++] = i;
+    }
+}
+
 /* How the source's memory reaches its readers. */
 static void route_source_memory(struct mr__plan *plan)
 {
@@ -351,6 +371,7 @@ mr_status mr__plan_route(mr_pipeline *pipeline, struct mr__plan *plan)
     for (uint32_t i = 0; i < plan->step_count; i++)
         find_waits(plan, &plan->steps[i]);
     find_terminals(plan);
+    find_watched(plan);
     route_source_memory(plan);
     route_sink_memory(plan);
     route_in_place(plan);

@@ -202,6 +202,11 @@ static mr_status await_parcel(const struct mr__slot *slot, uint64_t timeout_ns)
         if (status)
             return status;
     }
+    for (uint32_t i = 0; i < plan->watched_count; i++) {
+        const mr_status status = mr_event_query(slot->steps[plan->watched[i]].event);
+        if (status)
+            return status;
+    }
     return MR_OK;
 }
 
