@@ -121,6 +121,30 @@ static void a_stream_waits_for_an_event_of_another(mr_device *device)
     latch_fini(&latch);
 }
 
+/* Nothing but a wait lies between the two records. */
+static void a_record_behind_a_wait_covers_the_wait(mr_device *device)
+{
+    _Atomic int count = 0;
+    mr_stream *first = make_stream(device), *second = make_stream(device);
+    mr_event *event = make_event(device, false), *next = make_event(device, false);
+    struct latch latch;
+    latch_init(&latch);
+    CHECK_OK(mr_stream_call(second, count_up, &count));
+    CHECK_OK(mr_event_record(next, second));
+    latch_stop(&latch, first);
+    CHECK_OK(mr_event_record(event, first));
+    CHECK_OK(mr_stream_wait_event(second, event));
+    CHECK_OK(mr_event_record(next, second));
+    CHECK_STATUS(MR_E_TIMEOUT, mr_event_wait_for(next, 2000000));
+    latch_open(&latch);
+    CHECK_OK(mr_event_wait(next));
+    mr_event_destroy(event);
+    mr_event_destroy(next);
+    mr_stream_destroy(first);
+    mr_stream_destroy(second);
+    latch_fini(&latch);
+}
+
 static void a_second_record_does_not_disturb_earlier_waits(mr_device *device)
 {
     _Atomic int count = 0;
@@ -371,6 +395,7 @@ int main(int argc, char **argv)
         SUITE_TEST(an_event_fires_after_the_work_before_it),
         SUITE_TEST(an_event_does_not_wait_for_work_after_it),
         SUITE_TEST(a_stream_waits_for_an_event_of_another),
+        SUITE_TEST(a_record_behind_a_wait_covers_the_wait),
         SUITE_TEST(a_second_record_does_not_disturb_earlier_waits),
         SUITE_TEST(events_and_streams_may_go_while_waited_for),
         SUITE_TEST(an_event_outlives_its_stream),
