@@ -157,6 +157,7 @@ static void a_second_record_does_not_disturb_earlier_waits(mr_device *device)
     CHECK_OK(mr_stream_call(open, count_up, &count));
     CHECK_OK(mr_event_record(event, open));
     CHECK_OK(mr_stream_wait_event(waiting, event));
+    CHECK_OK(mr_event_wait(event)); /* seen to have fired, and then recorded anew */
     CHECK_OK(mr_event_record(event, stopped));
 
     CHECK_OK(mr_stream_call(waiting, count_up, &count));
