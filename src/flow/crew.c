@@ -6,7 +6,7 @@
 #include "flow/crew.h"
 
 #include "base/alloc.h"
-#include "flow/crew_copy.h"
+#include "base/copy.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -2,7 +2,7 @@
 /*
  * Non-temporal stores where the processor has them.
  */
-#include "flow/crew_copy.h"
+#include "base/copy.h"
 
 #include <stdint.h>
 #include <string.h>

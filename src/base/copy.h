@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * flow/crew_copy.h - one thread's copy of host memory, through the cache or around it.
+ * base/copy.h - one thread's copy of host memory, through the cache or around it.
  */
-#ifndef MR__CREW_COPY_H
-#define MR__CREW_COPY_H
+#ifndef MR__COPY_H
+#define MR__COPY_H
 
 #include <stddef.h>
 
 /* The target will be read soon. */
 void mr__copy_cached(void *target, const void *source, size_t size_bytes);
 
-/* The target will not be read soon: stores go around the cache, so that it keeps what the device
- * writes next. */
+/* The target will not be read soon: stores go around the cache, which keeps what it has. */
 void mr__copy_streamed(void *target, const void *source, size_t size_bytes);
 
 #endif
