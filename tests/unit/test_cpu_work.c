@@ -40,7 +40,7 @@ static void number_bytes(const struct mr_memory *memory, unsigned seed)
 
 static void copy_moves_its_range_and_nothing_else(void **state)
 {
-    const size_t sizes[] = { 1, 63, 4097, (1 << 20) - 1, 1 << 20, (3 << 20) + 17 };
+    const size_t sizes[] = { 1, 63, 4097, (1 << 20) - 1, 1 << 20, (3 << 20) + 17, (32 << 20) + 29 };
     enum { MARGIN = 19 };
     (void)state;
     begin(3);

@@ -9,12 +9,14 @@
 #include "backend/cpu/cpu_queue.h"
 #include "backend/cpu/cpu_scheduler.h"
 #include "base/clock.h"
+#include "base/copy.h"
 
 #include <string.h>
 
 enum {
-    SLICE_BYTES = 512 << 10, /* of a copy or a fill: tens of microseconds */
-    SLICED_BYTES = 1 << 20,  /* smaller is done before a sleeper is awake */
+    SLICE_BYTES = 512 << 10,   /* of a copy or a fill: tens of microseconds */
+    SLICED_BYTES = 1 << 20,    /* smaller is done before a sleeper is awake */
+    STREAMED_BYTES = 32 << 20, /* from here on stores around the cache gain, even if read back */
     SLICE_LIMIT = 1 << 16,
     LAUNCH_SLICE_NS = 20000,     /* what a slice of a launch should take at least */
     LAUNCH_BUSY_NS = 200000,     /* a shorter launch runs whole when no worker is free */
@@ -135,13 +137,20 @@ static size_t slice_begin(size_t size, uint32_t index, uint32_t count, size_t gr
     return (size_t)((__uint128_t)size * index / count) / grain * grain;
 }
 
+static void copy_part(const struct cpu_copy_record *copy, size_t begin, size_t end)
+{
+    if (copy->row_bytes < STREAMED_BYTES)
+        memcpy(copy->target + begin, copy->source + begin, end - begin);
+    else
+        mr__copy_streamed(copy->target + begin, copy->source + begin, end - begin);
+}
+
 static void copy_slice(void *context, const mr_slice *slice)
 {
     const struct cpu_copy_record *copy = context;
     if (copy->row_count == 1) {
-        const size_t begin = slice_begin(copy->row_bytes, slice->index, slice->count, 4096);
-        const size_t end = slice_begin(copy->row_bytes, slice->index + 1, slice->count, 4096);
-        memcpy(copy->target + begin, copy->source + begin, end - begin);
+        copy_part(copy, slice_begin(copy->row_bytes, slice->index, slice->count, 4096),
+                  slice_begin(copy->row_bytes, slice->index + 1, slice->count, 4096));
         return;
     }
     const size_t end = slice_begin(copy->row_count, slice->index + 1, slice->count, 1);
