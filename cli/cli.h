@@ -32,6 +32,7 @@ extern const struct cli_command cli_commands[];
 
 int cmd_run(int argc, char **argv);
 int cmd_devices(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 
 /* "millrace run: words" to standard error. */
 void cli_complain(const char *command, const char *format, ...)

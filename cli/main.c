@@ -12,6 +12,7 @@
 const struct cli_command cli_commands[] = {
     { "run", "stream data through a job file's stages", cmd_run },
     { "devices", "show what is here, what can overlap, what is missing", cmd_devices },
+    { "bench", "measure copies, overlap and call costs on this machine", cmd_bench },
     { NULL, NULL, NULL },
 };
 

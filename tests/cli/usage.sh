@@ -11,7 +11,7 @@ expect 0 "$MILLRACE" --version
 saw out '^millrace [0-9]+\.[0-9]+\.[0-9]+$'
 expect 2 "$MILLRACE" rnu
 saw err "'rnu' is no command"
-for command in run devices; do
+for command in run devices bench; do
     expect 0 "$MILLRACE" $command --help
     saw out "^usage: millrace $command"
     expect 2 "$MILLRACE" $command --jsno
@@ -27,5 +27,7 @@ expect 2 "$MILLRACE" run --set high a.yaml
 saw err "write --set KEY=VALUE"
 expect 2 "$MILLRACE" run --device
 saw err 'needs a value|lacks its value'
+expect 2 "$MILLRACE" bench --size 12X
+expect 2 "$MILLRACE" bench --repeat 0
 expect 2 "$MILLRACE" run missing.yaml
 saw err 'missing.yaml'
