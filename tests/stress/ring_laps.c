@@ -11,9 +11,10 @@
 
 #include <millrace/ring.h>
 
-enum { SLOTS = 3, SLOT_BYTES = 1 << 16, WORDS = SLOT_BYTES / 4, PATIENCE_NS = 10000000 };
+enum { SLOTS = 3, SLOT_BYTES = 1 << 16, WORDS = SLOT_BYTES / 4 };
 
 mr_stream *ring_laps_producer;
+uint64_t ring_laps_patience_ns = 10000000;
 
 struct laps {
     mr_ring *ring;
@@ -96,7 +97,7 @@ static int overtake(struct laps *laps)
         written++;
     if (laps->producer) {
         /* Right: this runs into the limit, as the stream waits for the held readers. */
-        const mr_status status = mr_stream_wait_for(laps->producer, PATIENCE_NS);
+        const mr_status status = mr_stream_wait_for(laps->producer, ring_laps_patience_ns);
         CHECK(status == MR_OK || status == MR_E_TIMEOUT);
     }
     return written;

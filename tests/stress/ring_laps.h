@@ -18,4 +18,8 @@ uint64_t ring_laps_count_rewritten(mr_device *device, enum ring_laps_writer writ
 /* The stream that writes, while ring_laps_count_rewritten runs; else NULL. */
 extern mr_stream *ring_laps_producer;
 
+/* How long a writing stream is given to show that it does not wait. A ring that is right uses all of
+ * it in every lap. */
+extern uint64_t ring_laps_patience_ns;
+
 #endif
