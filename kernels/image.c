@@ -2,9 +2,9 @@
 /*
  * Kernels over items of a stack, each item `item_size` elements (an image's pixels).
  *
- * calibrate_u16_f32  target = (source - dark) / flat, with one dark and one flat plane of item_size
+ * calibrate_T_f32    target = (source - dark) / flat, with one dark and one flat plane of item_size
  *                    elements for all items; 0 where flat is not above 0
- * quantise_f32_u8    what lies between the item's low and high, spread over 0 to 255, to the
+ * quantise_T_u8      what lies between the item's low and high, spread over 0 to 255, to the
  *                    nearest, ties to even; 0 where high is not above low and for what is not a
  *                    number
  *     Groups of CHUNK elements of an item: launch with count = item_count * ceil(item_size / 4096).
@@ -16,39 +16,49 @@
 
 #define CHUNK 4096
 
-MR_GROUP_KERNEL(calibrate_u16_f32, MR_IN(uint16_t, source), MR_IN(float, dark), MR_IN(float, flat),
-                MR_OUT(float, target), MR_VALUE(uint64_t, item_size),
-                MR_VALUE(uint64_t, item_count))
-{
-    const uint64_t chunk_count = (item_size + CHUNK - 1) / CHUNK;
-    MR_GROUP_EACH (group, chunk_count * item_count) {
-        const uint64_t base = group / chunk_count * item_size;
-        const uint64_t begin = group % chunk_count * CHUNK;
-        MR_LANE_EACH (i, begin, MR_MIN(begin + CHUNK, item_size)) {
-            const float value = ((float)source[base + i] - dark[i]) / flat[i];
-            target[base + i] = flat[i] > 0.0f ? value : 0.0f;
-        }
+#define CALIBRATE(name, type)                                                                      \
+    MR_GROUP_KERNEL(calibrate_##name##_f32, MR_IN(type, source), MR_IN(float, dark),               \
+                    MR_IN(float, flat), MR_OUT(float, target), MR_VALUE(uint64_t, item_size),      \
+                    MR_VALUE(uint64_t, item_count))                                                \
+    {                                                                                              \
+        const uint64_t chunk_count = (item_size + CHUNK - 1) / CHUNK;                              \
+        MR_GROUP_EACH (group, chunk_count * item_count) {                                          \
+            const uint64_t base = group / chunk_count * item_size;                                 \
+            const uint64_t begin = group % chunk_count * CHUNK;                                    \
+            MR_LANE_EACH (i, begin, MR_MIN(begin + CHUNK, item_size)) {                            \
+                const float value = ((float)source[base + i] - dark[i]) / flat[i];                 \
+                target[base + i] = flat[i] > 0.0f ? value : 0.0f;                                  \
+            }                                                                                      \
+        }                                                                                          \
     }
-}
 
-MR_GROUP_KERNEL(quantise_f32_u8, MR_IN(float, source), MR_IN(float, low), MR_IN(float, high),
-                MR_OUT(uint8_t, target), MR_VALUE(uint64_t, item_size),
-                MR_VALUE(uint64_t, item_count))
-{
-    const uint64_t chunk_count = (item_size + CHUNK - 1) / CHUNK;
-    MR_GROUP_EACH (group, chunk_count * item_count) {
-        const uint64_t item = group / chunk_count;
-        const uint64_t base = item * item_size;
-        const uint64_t begin = group % chunk_count * CHUNK;
-        const float floor_value = low[item];
-        const float scale = high[item] > floor_value ? 255.0f / (high[item] - floor_value) : 0.0f;
-        MR_LANE_EACH (i, begin, MR_MIN(begin + CHUNK, item_size)) {
-            const float value = (source[base + i] - floor_value) * scale;
-            const float raised = MR_MAX(value, 0.0f);
-            target[base + i] = (uint8_t)(int32_t)rintf(MR_MIN(raised, 255.0f));
-        }
+CALIBRATE(u8, uint8_t)
+CALIBRATE(u16, uint16_t)
+CALIBRATE(f32, float)
+
+#define QUANTISE(name, type)                                                                       \
+    MR_GROUP_KERNEL(quantise_##name##_u8, MR_IN(type, source), MR_IN(float, low),                  \
+                    MR_IN(float, high), MR_OUT(uint8_t, target), MR_VALUE(uint64_t, item_size),    \
+                    MR_VALUE(uint64_t, item_count))                                                \
+    {                                                                                              \
+        const uint64_t chunk_count = (item_size + CHUNK - 1) / CHUNK;                              \
+        MR_GROUP_EACH (group, chunk_count * item_count) {                                          \
+            const uint64_t item = group / chunk_count;                                             \
+            const uint64_t base = item * item_size;                                                \
+            const uint64_t begin = group % chunk_count * CHUNK;                                    \
+            const float least = low[item];                                                         \
+            const float scale = high[item] > least ? 255.0f / (high[item] - least) : 0.0f;         \
+            MR_LANE_EACH (i, begin, MR_MIN(begin + CHUNK, item_size)) {                            \
+                const float value = ((float)source[base + i] - least) * scale;                     \
+                const float raised = MR_MAX(value, 0.0f);                                          \
+                target[base + i] = (uint8_t)(int32_t)rintf(MR_MIN(raised, 255.0f));                \
+            }                                                                                      \
+        }                                                                                          \
     }
-}
+
+QUANTISE(u8, uint8_t)
+QUANTISE(u16, uint16_t)
+QUANTISE(f32, float)
 
 /* With each column sorted: the middle of the greatest least, the middle middle and the least
  * greatest. Written out, as compilers vectorise it only so. */

@@ -7,7 +7,7 @@
  * statistics_finish  partial -> result[item_count][5]: sum, least, greatest, mean, number of
  *                    elements. Launch with count = item_count.
  * statistics_range   result -> low[item_count], high[item_count]: least and greatest as f32, for
- *                    quantise_f32_u8. Launch with count = item_count.
+ *                    quantise_T_u8. Launch with count = item_count.
  *     Sums of u8 and u16 are exact (below 2^53). Least and greatest pass over what is not a number;
  *     of nothing they are +infinity and -infinity. The mean of nothing is not a number.
  *

@@ -70,14 +70,15 @@ static bool frame_fits(const struct mr__reading *reading, const struct mr__stage
 
 static bool calibrate_infer(const struct mr__reading *reading, struct mr__stage *stage)
 {
-    static const mr_type types[] = { MR_TYPE_U16, 0 };
+    static const mr_type types[] = { MR_TYPE_F32, MR_TYPE_U16, MR_TYPE_U8, 0 };
     struct calibrate_arguments *own = stage->arguments;
     if (!mr__stage_takes(reading, stage, types))
         return false;
     const bool is_fit = frame_fits(reading, stage, own->dark_node, own->dark_input);
     if (!frame_fits(reading, stage, own->flat_node, own->flat_input) || !is_fit)
         return false;
-    stage->kernel_names[0] = "calibrate_u16_f32";
+    stage->kernel_names[0] = mr__arena_text(reading->arena, "calibrate_%s_f32",
+                                            mr_type_name(stage->inputs[0]->type.dtype));
     return mr__item_elements(&stage->inputs[0]->type, &own->count) &&
            mr__stage_give(reading, stage, MR_TYPE_F32);
 }
@@ -178,7 +179,8 @@ static mr_status calibrate_reference(const struct mr__stage *stage, const void *
     const struct calibrate_arguments *own = stage->arguments;
     (void)input_bytes;
     *output_bytes = stage->output.item_bytes;
-    return mr__reference_calibrate(inputs[0], own->dark, own->flat, own->count, output);
+    return mr__reference_calibrate(stage->inputs[0]->type.dtype, inputs[0], own->dark, own->flat,
+                                   own->count, output);
 }
 
 const struct mr__op mr__op_calibrate = {

@@ -349,19 +349,20 @@ static bool quantise_read(const struct mr__reading *reading, struct mr__stage *s
 
 static bool quantise_infer(const struct mr__reading *reading, struct mr__stage *stage)
 {
-    static const mr_type types[] = { MR_TYPE_F32, 0 };
-    if (!mr__stage_takes(reading, stage, types) || !plan_parts(stage))
+    if (!mr__stage_takes(reading, stage, reduce_types) || !plan_parts(stage))
         return false;
     struct reduce_arguments *own = stage->arguments;
-    stage->kernel_names[0] = "quantise_f32_u8";
+    const char *from = mr_type_name(stage->inputs[0]->type.dtype);
+    const char *quantise = mr__arena_text(reading->arena, "quantise_%s_u8", from);
+    stage->kernel_names[0] = quantise;
     if (own->is_own_range) {
         own->scratch_bytes[PARTIAL] = own->part_count * 3 * sizeof(double);
         own->scratch_bytes[RESULT] = 5 * sizeof(double);
         own->scratch_bytes[LOW] = own->scratch_bytes[HIGH] = sizeof(float);
-        stage->kernel_names[0] = "statistics_f32";
+        stage->kernel_names[0] = mr__arena_text(reading->arena, "statistics_%s", from);
         stage->kernel_names[1] = "statistics_finish";
         stage->kernel_names[2] = "statistics_range";
-        stage->kernel_names[3] = "quantise_f32_u8";
+        stage->kernel_names[3] = quantise;
     }
     plan_batch(own);
     return mr__stage_give(reading, stage, MR_TYPE_U8);
@@ -432,12 +433,13 @@ static mr_status quantise_reference(const struct mr__stage *stage, const void *c
                                     const size_t *input_bytes, void *output, size_t *output_bytes)
 {
     const struct reduce_arguments *own = stage->arguments;
+    const mr_type type = stage->inputs[0]->type.dtype;
     double result[5] = { 0, own->low, own->high };
     (void)input_bytes;
     if (own->is_own_range)
-        mr__reference_statistics(MR_TYPE_F32, inputs[0], own->count, result);
+        mr__reference_statistics(type, inputs[0], own->count, result);
     *output_bytes = stage->output.item_bytes;
-    return mr__reference_quantise(inputs[0], own->count, (float)result[1], (float)result[2],
+    return mr__reference_quantise(type, inputs[0], own->count, (float)result[1], (float)result[2],
                                   output);
 }
 

@@ -131,11 +131,11 @@ mr_status mr__reference_add(mr_type type, const void *const *inputs, size_t size
 
 /* ---- images ---- */
 
-mr_status mr__reference_calibrate(const uint16_t *source, const float *dark, const float *flat,
-                                  uint64_t count, float *output)
+mr_status mr__reference_calibrate(mr_type type, const void *source, const float *dark,
+                                  const float *flat, uint64_t count, float *output)
 {
     for (uint64_t k = 0; k < count; k++)
-        output[k] = flat[k] > 0 ? ((float)source[k] - dark[k]) / flat[k] : 0;
+        output[k] = flat[k] > 0 ? ((float)mr__number_at(type, source, k) - dark[k]) / flat[k] : 0;
     return MR_OK;
 }
 
@@ -211,12 +211,12 @@ mr_status mr__reference_median3x3(mr_type type, const void *source, uint64_t hei
     return MR_OK;
 }
 
-mr_status mr__reference_quantise(const float *source, uint64_t count, float low, float high,
-                                 uint8_t *output)
+mr_status mr__reference_quantise(mr_type type, const void *source, uint64_t count, float low,
+                                 float high, uint8_t *output)
 {
     const float scale = high > low ? 255.0f / (high - low) : 0.0f;
     for (uint64_t k = 0; k < count; k++) {
-        const float value = (source[k] - low) * scale;
+        const float value = ((float)mr__number_at(type, source, k) - low) * scale;
         output[k] = value > 0 ? (uint8_t)rintf(fminf(value, 255.0f)) : 0;
     }
     return MR_OK;

@@ -20,13 +20,13 @@ mr_status mr__reference_threshold(mr_type type, const void *source, size_t size_
                                   const double *numbers, void *output);
 mr_status mr__reference_add(mr_type type, const void *const *inputs, size_t size_bytes,
                             void *output);
-mr_status mr__reference_calibrate(const uint16_t *source, const float *dark, const float *flat,
-                                  uint64_t count, float *output);
+mr_status mr__reference_calibrate(mr_type type, const void *source, const float *dark,
+                                  const float *flat, uint64_t count, float *output);
 /* `height` and `width` of one image. */
 mr_status mr__reference_median3x3(mr_type type, const void *source, uint64_t height, uint64_t width,
                                   void *output);
-mr_status mr__reference_quantise(const float *source, uint64_t count, float low, float high,
-                                 uint8_t *output);
+mr_status mr__reference_quantise(mr_type type, const void *source, uint64_t count, float low,
+                                 float high, uint8_t *output);
 /* sum, least, greatest, mean, number */
 mr_status mr__reference_statistics(mr_type type, const void *source, uint64_t count,
                                    double output[5]);

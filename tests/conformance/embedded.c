@@ -285,32 +285,36 @@ static void sums_and_copies_are_exact(mr_device *device)
 
 /* ---- images ---- */
 
-static void check_calibration(mr_stream *stream, size_t item_size, size_t item_count)
+static const mr_type image_types[] = { MR_TYPE_U8, MR_TYPE_U16, MR_TYPE_F32 };
+
+static void check_calibration(mr_stream *stream, mr_type type, size_t item_size, size_t item_count)
 {
+    char name[32];
+    snprintf(name, sizeof name, "calibrate_%s_f32", mr_type_name(type));
     struct random random = { 19 + item_size };
     const size_t count = item_size * item_count;
-    uint16_t *source = allocate(count, 2);
+    const size_t bytes = mr_type_size(type);
+    void *source = allocate(count, bytes);
     float *dark = allocate(item_size, 4), *flat = allocate(item_size, 4);
     float *expected = allocate(count, 4), *actual = allocate(count, 4);
-    random_bytes(&random, source, count * 2);
+    fill(&random, type, source, count);
     for (size_t i = 0; i < item_size; i++) {
         dark[i] = (float)random_below(&random, 4000) / 16;
         flat[i] = (float)random_below(&random, 300) / 200 - 0.1f;
     }
     for (size_t i = 0; i < count; i++) {
         const size_t k = i % item_size;
-        expected[i] = flat[k] > 0 ? ((float)source[i] - dark[k]) / flat[k] : 0;
+        expected[i] = flat[k] > 0 ? ((float)load(type, source, i) - dark[k]) / flat[k] : 0;
     }
 
-    const struct run_argument arguments[] = { RUN_IN(source, count * 2),
+    const struct run_argument arguments[] = { RUN_IN(source, count * bytes),
                                               RUN_IN(dark, item_size * 4),
                                               RUN_IN(flat, item_size * 4),
                                               RUN_OUT(actual, count * 4),
                                               RUN_NUMBER(mr_argument_u64(item_size)),
                                               RUN_NUMBER(mr_argument_u64(item_count)) };
-    kernel_run_embedded(stream, "calibrate_u16_f32", item_count * (item_size / 4096 + 1), arguments,
-                        6);
-    check_same("calibrate_u16_f32", MR_TYPE_F32, expected, actual, count);
+    kernel_run_embedded(stream, name, item_count * (item_size / 4096 + 1), arguments, 6);
+    check_same(name, MR_TYPE_F32, expected, actual, count);
     free(source);
     free(dark);
     free(flat);
@@ -321,19 +325,24 @@ static void check_calibration(mr_stream *stream, size_t item_size, size_t item_c
 static void calibration_repeats_its_planes(mr_device *device)
 {
     mr_stream *stream = make_stream(device);
-    for (size_t i = 0; i < SIZE_COUNT; i++)
-        check_calibration(stream, sizes[i], i % 4);
+    for (size_t t = 0; t < sizeof image_types / sizeof image_types[0]; t++)
+        for (size_t i = 0; i < SIZE_COUNT; i++)
+            check_calibration(stream, image_types[t], sizes[i], i % 4);
     mr_stream_destroy(stream);
 }
 
-static void check_quantisation(mr_stream *stream, size_t item_size, size_t item_count)
+static void check_quantisation(mr_stream *stream, mr_type type, size_t item_size, size_t item_count)
 {
+    char name[32];
+    snprintf(name, sizeof name, "quantise_%s_u8", mr_type_name(type));
     struct random random = { 23 + item_size };
     const size_t count = item_size * item_count;
-    float *source = allocate(count, 4), *low = allocate(item_count, 4);
+    const size_t bytes = mr_type_size(type);
+    void *source = allocate(count, bytes);
+    float *low = allocate(item_count, 4);
     float *high = allocate(item_count, 4);
     uint8_t *expected = allocate(count, 1), *actual = allocate(count, 1);
-    fill(&random, MR_TYPE_F32, source, count);
+    fill(&random, type, source, count);
     for (size_t k = 0; k < item_count; k++) {
         low[k] = (float)random_below(&random, 1000);
         high[k] = k == 2 ? low[k] : low[k] + 1 + (float)random_below(&random, 60000);
@@ -341,18 +350,16 @@ static void check_quantisation(mr_stream *stream, size_t item_size, size_t item_
     for (size_t i = 0; i < count; i++) {
         const size_t k = i / item_size;
         const float scale = high[k] > low[k] ? 255.0f / (high[k] - low[k]) : 0.0f;
-        store(MR_TYPE_U8, expected, i, (double)((source[i] - low[k]) * scale));
+        store(MR_TYPE_U8, expected, i, (double)(((float)load(type, source, i) - low[k]) * scale));
     }
 
-    const struct run_argument arguments[] = { RUN_IN(source, count * 4),
-                                              RUN_IN(low, item_count * 4),
-                                              RUN_IN(high, item_count * 4),
-                                              RUN_OUT(actual, count),
-                                              RUN_NUMBER(mr_argument_u64(item_size)),
-                                              RUN_NUMBER(mr_argument_u64(item_count)) };
-    kernel_run_embedded(stream, "quantise_f32_u8", item_count * (item_size / 4096 + 1), arguments,
-                        6);
-    check_same("quantise_f32_u8", MR_TYPE_U8, expected, actual, count);
+    const struct run_argument arguments[] = {
+        RUN_IN(source, count * bytes),          RUN_IN(low, item_count * 4),
+        RUN_IN(high, item_count * 4),           RUN_OUT(actual, count),
+        RUN_NUMBER(mr_argument_u64(item_size)), RUN_NUMBER(mr_argument_u64(item_count))
+    };
+    kernel_run_embedded(stream, name, item_count * (item_size / 4096 + 1), arguments, 6);
+    check_same(name, MR_TYPE_U8, expected, actual, count);
     free(source);
     free(low);
     free(high);
@@ -363,8 +370,9 @@ static void check_quantisation(mr_stream *stream, size_t item_size, size_t item_
 static void quantisation_spreads_each_item_over_its_range(mr_device *device)
 {
     mr_stream *stream = make_stream(device);
-    for (size_t i = 0; i < SIZE_COUNT; i++)
-        check_quantisation(stream, sizes[i], i % 4);
+    for (size_t t = 0; t < sizeof image_types / sizeof image_types[0]; t++)
+        for (size_t i = 0; i < SIZE_COUNT; i++)
+            check_quantisation(stream, image_types[t], sizes[i], i % 4);
     mr_stream_destroy(stream);
 }
 

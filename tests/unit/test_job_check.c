@@ -228,13 +228,13 @@ static void job_shapes_and_types_must_fit(void **state)
     (void)state;
     write_stack("dark.npy", MR_TYPE_U16, 1, 4, 5, 1);
     const struct refusal refusals[] = {
-        { STAGES("  - { op: quantise, low: 0, high: 9 }\n"), MR_E_FORMAT,
-          "stage 'quantise' cannot take what 'source' gives (u16 4x6): it takes f32; put "
-          "`{ op: "
+        { STAGES("  - { op: add, from: [source, source] }\n"), MR_E_FORMAT,
+          "stage 'add' cannot take what 'source' gives (u16 4x6): it takes f32 and f64; put `{ op: "
           "convert, to: f32 }` before it" },
-        { STAGES("  - { name: f, op: convert, to: f32 }\n  - { op: calibrate, dark: dark "
+        { STAGES("  - { name: f, op: convert, to: f64 }\n  - { op: calibrate, dark: dark "
                  "}\n") "inputs: { dark: { npy: dark.npy } }\n",
-          MR_E_FORMAT, "stage 'calibrate' cannot take what 'f' gives (f32 4x6): it takes u16" },
+          MR_E_FORMAT,
+          "stage 'calibrate' cannot take what 'f' gives (f64 4x6): it takes f32, u16 and u8" },
         { STAGES("  - { op: calibrate, dark: dark }\n") "inputs: { dark: { npy: dark.npy } "
                                                         "}\n",
           MR_E_FORMAT, "input 'dark' (u16 1x4x5) does not have the shape" },

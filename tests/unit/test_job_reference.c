@@ -68,7 +68,7 @@ static void calibrate_subtracts_and_divides(void **state)
     const uint16_t source[] = { 100, 300, 50, 7 };
     const float dark[] = { 20, 100, 60, 1 }, flat[] = { 0.5f, 2, 1, 0 };
     float output[4];
-    assert_ok(mr__reference_calibrate(source, dark, flat, 4, output));
+    assert_ok(mr__reference_calibrate(MR_TYPE_U16, source, dark, flat, 4, output));
     assert_true(output[0] == 160 && output[1] == 100 && output[2] == -10 && output[3] == 0);
 }
 
@@ -121,9 +121,9 @@ static void quantise_spreads_the_range(void **state)
     const float source[] = { -1, 0, 50, 100, 101, NAN };
     const uint8_t due[] = { 0, 0, 128, 255, 255, 0 };
     uint8_t output[6];
-    assert_ok(mr__reference_quantise(source, 6, 0, 100, output));
+    assert_ok(mr__reference_quantise(MR_TYPE_F32, source, 6, 0, 100, output));
     assert_memory_equal(due, output, sizeof output);
-    assert_ok(mr__reference_quantise(source, 6, 5, 5, output));
+    assert_ok(mr__reference_quantise(MR_TYPE_F32, source, 6, 5, 5, output));
     assert_int_equal(0, output[3]);
 }
 

@@ -74,10 +74,10 @@ static void run_agrees_with_the_reference_on_images(void **state)
     for (size_t k = 0; k < 3; k++) {
         verify_on_all_shapes(types[k], "  - { op: median3x3 }\n");
         verify_on_all_shapes(types[k], "  - { op: statistics }\n");
+        verify_on_all_shapes(types[k], "  - { op: quantise, low: 3, high: 900 }\n");
+        verify_on_all_shapes(types[k], "  - { op: quantise }\n");
         verify_on_all_shapes(types[k], "  - { op: histogram, bins: 10, low: 1, high: 200 }\n");
     }
-    verify_on_all_shapes(MR_TYPE_F32, "  - { op: quantise, low: 3, high: 900 }\n");
-    verify_on_all_shapes(MR_TYPE_F32, "  - { op: quantise }\n");
 }
 
 static void run_reduces_large_items_in_parts(void **state)
@@ -102,6 +102,26 @@ static void run_merges_many_small_items(void **state)
                  "  - { op: quantise, replicas: 2 }\n"
                  "  - { name: s, op: statistics, from: source }\n"
                  "sinks: [ { npy: q.npy, from: quantise }, { npy: s.npy, from: s } ]\n");
+}
+
+static void run_calibrates_every_type(void **state)
+{
+    (void)state;
+    static const mr_type types[] = { MR_TYPE_U8, MR_TYPE_U16, MR_TYPE_F32 };
+    write_stack("dark.npy", MR_TYPE_U8, 1, 1, 5, 3);
+    write_stack("flat.npy", MR_TYPE_F32, 1, 1, 5, 90);
+    for (size_t k = 0; k < 3; k++) {
+        write_stack("in.npy", types[k], 7, 1, 5, 7919);
+        const char *const rest = "inputs: { dark: { npy: dark.npy }, flat: { npy: flat.npy } }\n"
+                                 "stages: [ { op: calibrate, %s } ]\nsinks: [ { npy: out.npy } ]\n";
+        static const char *const frames[] = { "dark: dark", "flat: flat", "dark: dark, flat: flat",
+                                              "dark: dark, flat: flat, normalise: no" };
+        for (size_t f = 0; f < 4; f++) {
+            char text[512] = "source: { npy: in.npy }\n";
+            snprintf(text + strlen(text), 400, rest, frames[f]);
+            run_verified(text);
+        }
+    }
 }
 
 static void run_calibrates_cleans_and_quantises_camera_frames(void **state)
@@ -563,6 +583,7 @@ int main(void)
         fixture_test(run_agrees_with_the_reference_on_images),
         fixture_test(run_reduces_large_items_in_parts),
         fixture_test(run_merges_many_small_items),
+        fixture_test(run_calibrates_every_type),
         fixture_test(run_calibrates_cleans_and_quantises_camera_frames),
         fixture_test(run_joins_branches),
         fixture_test(run_of_no_items_writes_an_empty_stack),
