@@ -55,7 +55,7 @@ struct cpu_launch_record {
     struct cpu_function *function;
     uint64_t count;
     uint32_t slice_limit;
-    uint32_t argument_count;
+    bool is_timed; /* its first slice teaches what the function costs */
     void *arguments[];
 };
 

@@ -24,6 +24,7 @@ struct cpu_worker {
     struct cpu_worker *next_idle; /* under the scheduler's lock */
     struct mr__signal signal;
     pthread_t thread;
+    uint32_t launch_count; /* its own: every few launches one is timed */
 };
 
 /* Work in `slice_count` parts, run by its owner and by those who join. On the owner's stack. */

@@ -20,6 +20,7 @@ enum {
     SLICE_LIMIT = 1 << 16,
     LAUNCH_SLICE_NS = 20000,     /* what a slice of a launch should take at least */
     LAUNCH_BUSY_NS = 200000,     /* a shorter launch runs whole when no worker is free */
+    TIMED_EVERY = 16,            /* short launches: two looks at the clock cost more than they do */
     LAUNCH_SLICES_PER_WORKER = 4 /* so that one slow worker does not hold up the others */
 };
 
@@ -80,7 +81,6 @@ mr_status mr__cpu_launch(struct mr_queue *base, struct mr_function *function,
     record->function = cpu_function_from(function);
     record->count = launch->shape.count;
     record->slice_limit = launch->shape.slice_limit;
-    record->argument_count = (uint32_t)count;
     uint64_t *values = (uint64_t *)(void *)(record->arguments + count);
     for (size_t i = 0; i < count; i++) {
         const mr_parameter *parameter = &launch->parameters[i];
@@ -206,7 +206,7 @@ static void learn_cost(struct cpu_launch_record *launch, uint32_t slice_count, u
 static void launch_slice(void *context, const mr_slice *slice)
 {
     struct cpu_launch_record *launch = context;
-    if (slice->index > 0) {
+    if (slice->index > 0 || !launch->is_timed) {
         launch->function->native(slice, launch->arguments);
         return;
     }
@@ -220,26 +220,35 @@ static uint64_t smaller(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* How many slices a launch is worth, from what its function has cost so far. */
-static uint32_t slices_of_launch(const struct cpu_worker *worker,
-                                 const struct cpu_launch_record *launch)
+/* How many slices a launch may have at most. */
+static uint64_t slice_limit_of(const struct cpu_worker *worker,
+                               const struct cpu_launch_record *launch)
 {
-    struct cpu_scheduler *scheduler = worker->scheduler;
+    const uint32_t worker_count = worker->scheduler->worker_count;
+    if (worker_count == 1)
+        return 1;
+    const uint64_t limit =
+        smaller(launch->count, (uint64_t)worker_count * LAUNCH_SLICES_PER_WORKER);
+    return launch->slice_limit ? smaller(limit, launch->slice_limit) : limit;
+}
+
+/* How many slices a launch is worth, from what its function has cost so far. */
+static uint32_t slices_of_launch(struct cpu_worker *worker, struct cpu_launch_record *launch)
+{
     const uint64_t cost_ps = atomic_load_explicit(&launch->function->cost_ps, memory_order_relaxed);
-    uint64_t limit =
-        smaller(launch->count, (uint64_t)scheduler->worker_count * LAUNCH_SLICES_PER_WORKER);
-    if (launch->slice_limit)
-        limit = smaller(limit, launch->slice_limit);
-    if (limit <= 1 || scheduler->worker_count == 1)
+    const uint64_t limit = slice_limit_of(worker, launch);
+    launch->is_timed = limit > 1;
+    if (limit <= 1)
         return 1;
     if (!cost_ps)
         return (uint32_t)limit;
 
     const double expected_ns = (double)cost_ps * (double)launch->count / 1000;
-    if (expected_ns < LAUNCH_BUSY_NS && mr__cpu_scheduler_is_busy(scheduler))
-        return 1;
     const double worth = expected_ns / LAUNCH_SLICE_NS;
-    return worth < 2 ? 1 : worth < (double)limit ? (uint32_t)worth : (uint32_t)limit;
+    launch->is_timed = worth > 1 || ++worker->launch_count % TIMED_EVERY == 0;
+    if (worth < 2 || (expected_ns < LAUNCH_BUSY_NS && mr__cpu_scheduler_is_busy(worker->scheduler)))
+        return 1;
+    return worth < (double)limit ? (uint32_t)worth : (uint32_t)limit;
 }
 
 static void run_stamp(const struct cpu_stamp_record *stamp)
