@@ -52,12 +52,12 @@ endfunction()
 
 # millrace_conformance(NAME [SOURCE...]) builds tests/conformance/NAME.c.
 function(millrace_conformance name)
-    millrace_backend_test(conformance ${name} 60 ${ARGN})
+    millrace_backend_test(conformance ${name} 180 ${ARGN})
 endfunction()
 
 # millrace_stress(NAME [SOURCE...]) builds tests/stress/NAME.c.
 function(millrace_stress name)
-    millrace_backend_test(stress ${name} 120 ${ARGN})
+    millrace_backend_test(stress ${name} 240 ${ARGN})
 endfunction()
 
 # millrace_cli_test(NAME) runs tests/cli/NAME.sh, which finds the tool in $MILLRACE and may write in
