@@ -169,17 +169,8 @@ static void route_sink(struct mr__plan *plan, const struct mr__node *node)
     const mr_sink_options *sink = &node->sink;
     const uint32_t image = require_image(plan, node->inputs[0] - 1, MR__HOST_PLACE);
     plan->images[image].reader_count++;
-    const uint32_t step = plan->images[image].step;
-    const bool is_pageable =
-        sink->is_pageable || (sink->memory && mr_buffer_place(sink->memory) == MR_PLACE_PAGEABLE);
-    const bool is_lending = sink->lend || sink->memory;
-    plan->sinks[plan->sink_count++] = (struct mr__sink){
-        .node = node,
-        .image = image,
-        .is_lending = is_lending,
-        .is_staged = is_lending && is_pageable && step != MR__NONE &&
-                     plan->steps[step].kind == MR__STEP_COPY,
-    };
+    plan->sinks[plan->sink_count++] =
+        (struct mr__sink){ .node = node, .image = image, .is_lending = sink->lend || sink->memory };
 }
 
 static void route_source(struct mr__plan *plan, uint32_t index)
@@ -272,15 +263,35 @@ static void route_source_memory(struct mr__plan *plan)
     }
 }
 
+/* A GPU reads or writes the image. */
+static bool is_copied(const struct mr__plan *plan, uint32_t image)
+{
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        const struct mr__step *step = &plan->steps[i];
+        if (step->kind == MR__STEP_COPY && (step->inputs[0] == image || step->output == image))
+            return true;
+    }
+    return false;
+}
+
+static bool is_pageable_sink(const mr_sink_options *sink)
+{
+    return sink->is_pageable ||
+           (sink->memory && mr_buffer_place(sink->memory) == MR_PLACE_PAGEABLE);
+}
+
 /* Sinks' lent memory is written by the work itself: by the copy out, piece by piece, or by a CPU
- * stage when it is one stretch. */
+ * stage when it is one stretch. But no GPU goes to pageable memory: from a pinned slot, the crew
+ * carries the items there. */
 static void route_sink_memory(struct mr__plan *plan)
 {
     for (uint32_t i = 0; i < plan->sink_count; i++) {
-        const struct mr__sink *sink = &plan->sinks[i];
+        struct mr__sink *sink = &plan->sinks[i];
         struct mr__image *image = &plan->images[sink->image];
-        if (!sink->is_lending || sink->is_staged || image->step == MR__NONE ||
-            image->lender != MR__NONE)
+        if (!sink->is_lending || image->step == MR__NONE)
+            continue;
+        sink->is_staged = is_pageable_sink(&sink->node->sink) && is_copied(plan, sink->image);
+        if (sink->is_staged || image->lender != MR__NONE)
             continue;
         image->lender = i;
         struct mr__step *step = &plan->steps[image->step];

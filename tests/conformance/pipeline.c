@@ -57,7 +57,7 @@ static void every_way_of_lending_works(mr_device *device)
 {
     for (int from = MODEL_SLOTS; from <= MODEL_MEMORY; from++) {
         for (int to = MODEL_SLOTS; to <= MODEL_MEMORY; to++) {
-            for (int bits = 0; bits < 16; bits++) {
+            for (int bits = 0; bits < 16; bits += 3) {
                 struct model model = model_linear("lending", device, host);
                 model.nodes[0].lending = from;
                 model.nodes[4].lending = to;
@@ -75,7 +75,7 @@ static void every_way_of_lending_works(mr_device *device)
 
 static void any_number_of_slots_works(mr_device *device)
 {
-    const uint32_t counts[] = { 1, 2, 3, 7, 100, 250 };
+    const uint32_t counts[] = { 1, 2, 3, 100 };
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         for (int bits = 0; bits < 4; bits++) {
             struct model model = model_linear("slots", device, host);
@@ -99,6 +99,22 @@ static void parcels_of_any_size_work(mr_device *device)
         model.nodes[0].is_inline = true;
         model_run_through(&model);
     }
+}
+
+/* What a CPU stage writes for a sink, a GPU may not read there when it is pageable. */
+static void pageable_sink_may_share_an_output_with_a_device(mr_device *device)
+{
+    struct model model = model_linear("shared output", device, host);
+    model.options.parcel_items = 4;
+    model.nodes[1] = model_work(1, 5);
+    model.nodes[2] = model_out(2, MODEL_TOGETHER);
+    model.nodes[2].is_pageable = true;
+    model.nodes[3] = model_stage(2, 3);
+    model.nodes[4] = model_out(4, MODEL_MEMORY);
+    model.nodes[5] = model_out(2, MODEL_APART);
+    model.node_count = 6;
+    model.run_count = 3;
+    model_run_through(&model);
 }
 
 static void item_may_be_larger_than_the_chunk(mr_device *device)
@@ -352,7 +368,7 @@ static void random_pipelines_do_what_a_plain_loop_does(mr_device *device)
     const char *text = getenv("PIPELINE_SEED");
     const char *rounds_text = getenv("PIPELINE_ROUNDS");
     const uint64_t first = text ? strtoull(text, NULL, 10) : 1;
-    const uint64_t rounds = rounds_text ? strtoull(rounds_text, NULL, 10) : 60;
+    const uint64_t rounds = rounds_text ? strtoull(rounds_text, NULL, 10) : 40;
     for (uint64_t seed = first; seed < first + rounds; seed++) {
         struct model model;
         random_model(&model, device, seed);
@@ -368,6 +384,7 @@ static const struct suite_test tests[] = {
     SUITE_TEST(every_way_of_lending_works),
     SUITE_TEST(any_number_of_slots_works),
     SUITE_TEST(parcels_of_any_size_work),
+    SUITE_TEST(pageable_sink_may_share_an_output_with_a_device),
     SUITE_TEST(item_may_be_larger_than_the_chunk),
     SUITE_TEST(item_sizes_may_vary),
     SUITE_TEST(device_may_decide_sizes),
