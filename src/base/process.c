@@ -28,22 +28,35 @@ static bool is_program(const char *path)
     return stat(path, &status) == 0 && S_ISREG(status.st_mode) && access(path, X_OK) == 0;
 }
 
-char *mr__process_find(const char *name)
+/* Takes `candidate`, which may be NULL for want of memory. */
+static int consider(char *candidate, char **path)
 {
+    if (!candidate)
+        return ENOMEM;
+    if (is_program(candidate)) {
+        *path = candidate;
+        return 0;
+    }
+    mr__free(candidate);
+    return ENOENT;
+}
+
+int mr__process_find(const char *name, char **path)
+{
+    *path = NULL;
     if (strchr(name, '/'))
-        return is_program(name) ? mr__copy_text(name) : NULL;
+        return consider(mr__copy_text(name), path);
 
     const char *folder = mr__environment("PATH");
-    while (folder) {
+    int result = ENOENT;
+    while (folder && result == ENOENT) {
         const char *end = strchrnul(folder, ':');
         const int length = (int)(end - folder);
-        char *path = mr__format_text("%.*s/%s", length ? length : 1, length ? folder : ".", name);
-        if (!path || is_program(path))
-            return path;
-        mr__free(path);
+        result = consider(
+            mr__format_text("%.*s/%s", length ? length : 1, length ? folder : ".", name), path);
         folder = *end ? end + 1 : NULL;
     }
-    return NULL;
+    return result;
 }
 
 /* ---- starting ---- */

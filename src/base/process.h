@@ -9,9 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The full path of a program: of `name` itself when it has a slash, else the first in $PATH. NULL
- * when there is none (or no memory). Freed with mr__free. */
-char *mr__process_find(const char *name);
+/* The path of a program: `name` itself when it has a slash, else the first in $PATH. 0, ENOENT when
+ * there is none, or ENOMEM. Freed with mr__free. */
+int mr__process_find(const char *name, char **path);
 
 struct mr__process_result {
     int error;      /* errno when it could not be started, else 0 */

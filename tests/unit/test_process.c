@@ -80,16 +80,20 @@ static void process_that_cannot_start_says_why(void **state)
 static void programs_are_found_in_path(void **state)
 {
     (void)state;
-    char *path = mr__process_find("sh");
-    assert_non_null(path);
+    char *path;
+    assert_int_equal(0, mr__process_find("sh", &path));
     assert_non_null(strstr(path, "/sh"));
     mr__free(path);
-
-    assert_null(mr__process_find("no-such-program"));
-    assert_null(mr__process_find("/etc/passwd"));
-    path = mr__process_find("/bin/sh");
+    assert_int_equal(0, mr__process_find("/bin/sh", &path));
     assert_string_equal("/bin/sh", path);
     mr__free(path);
+
+    assert_int_equal(ENOENT, mr__process_find("no-such-program", &path));
+    assert_null(path);
+    assert_int_equal(ENOENT, mr__process_find("/etc/passwd", &path));
+    mr__alloc_fail_at(1, 0);
+    assert_int_equal(ENOMEM, mr__process_find("sh", &path));
+    mr__alloc_fail_at(0, 0);
 }
 
 int main(void)

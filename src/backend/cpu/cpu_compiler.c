@@ -89,26 +89,31 @@ static void words_fini(struct words *words)
 
 /* ---- the compiler ---- */
 
+static mr_status find_wanted(struct words *words, const char *wanted, char **path)
+{
+    const mr_status status = add_words(words, wanted);
+    if (status)
+        return status;
+    const int error = words->count ? mr__process_find(words->list[0], path) : ENOENT;
+    if (error == ENOENT)
+        return mr_error_set(MR_E_UNAVAILABLE,
+                            "the C compiler that $CC names, '%.200s', is not here; install it or "
+                            "unset CC",
+                            wanted);
+    return error ? no_memory() : MR_OK;
+}
+
 /* The compiler's words, and the path of the first. */
 static mr_status find_compiler(struct words *words, char **path)
 {
-    const char *wanted = mr__environment("CC");
-    if (wanted) {
-        mr_status status = add_words(words, wanted);
-        if (!status && words->count)
-            *path = mr__process_find(words->list[0]);
-        if (!status && !*path)
-            status = mr_error_set(MR_E_UNAVAILABLE,
-                                  "the C compiler that $CC names, '%.200s', is not here; install "
-                                  "it or unset CC",
-                                  wanted);
-        return status;
-    }
     static const char *const names[] = { "cc", "gcc", "clang" };
+    const char *wanted = mr__environment("CC");
+    if (wanted)
+        return find_wanted(words, wanted, path);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        *path = mr__process_find(names[i]);
-        if (*path)
-            return add_word(words, names[i]);
+        const int error = mr__process_find(names[i], path);
+        if (error != ENOENT)
+            return error ? no_memory() : add_word(words, names[i]);
     }
     return mr_error_set(
         MR_E_UNAVAILABLE,
@@ -121,9 +126,12 @@ static void add_identity(struct mr__code_key *key, const struct words *compiler)
 {
     for (size_t i = 0; i < compiler->count; i++) {
         mr__code_key_add_text(key, compiler->list[i]);
-        char *path = mr__process_find(compiler->list[i]);
+        char *path;
         struct stat status;
-        if (path && stat(path, &status) == 0) {
+        const int error = mr__process_find(compiler->list[i], &path);
+        if (error == ENOMEM)
+            key->is_broken = true;
+        if (!error && stat(path, &status) == 0) {
             mr__code_key_add(key, &status.st_ino, sizeof status.st_ino);
             mr__code_key_add(key, &status.st_size, sizeof status.st_size);
             mr__code_key_add(key, &status.st_mtim, sizeof status.st_mtim);
