@@ -199,7 +199,7 @@ static void what_others_could_have_written_is_not_used(void **state)
 static void processes_share_the_folder(void **state)
 {
     (void)state;
-    enum { CHILDREN = 4, ROUNDS = 300, CODE_BYTES = 30000 };
+    enum { CHILDREN = 4, ROUNDS = 100, CODE_BYTES = 30000 };
     struct mr__code_key key = make_key("source", "flags");
     pid_t children[CHILDREN];
     for (int child = 0; child < CHILDREN; child++) {
