@@ -505,6 +505,36 @@ static void a_wait_keeps_the_point_as_it_was_when_queued(void **state)
     end_queue(target);
 }
 
+static void a_renewed_point_disturbs_neither_waits_nor_holders(void **state)
+{
+    (void)state;
+    struct mr_queue *source = make_queue(rig.device), *target = make_queue(rig.device);
+    struct mr_point *point = NULL;
+    assert_ok(ops->point_renew(source, false, &point));
+    struct mr_point *const same = point;
+    struct mr_gate *first = shut(source);
+    assert_ok(ops->point_renew(source, false, &point));
+    assert_ptr_equal(point, same);
+    assert_status(MR_E_BUSY, ops->point_query(point));
+    assert_ok(ops->queue_wait_point(target, point));
+    ops->point_retain(point); /* somebody else holds it */
+
+    struct mr_gate *second = shut(source);
+    assert_ok(ops->point_renew(source, false, &point));
+    assert_ptr_not_equal(point, same);
+    ops->gate_open(first);
+    assert_ok(ops->point_wait(same, MR_FOREVER));
+    assert_ok(ops->queue_wait(target, MR_FOREVER));
+    assert_status(MR_E_BUSY, ops->point_query(point));
+
+    open_gate(source, second);
+    ops->gate_destroy(first);
+    ops->point_release(same);
+    ops->point_release(point);
+    end_queue(source);
+    end_queue(target);
+}
+
 static void a_point_outlives_its_queue(void **state)
 {
     (void)state;
@@ -761,6 +791,7 @@ int main(void)
         TEST(a_point_is_reached_when_earlier_work_has_ended),
         TEST(a_point_that_was_seen_reached_is_not_asked_for_again),
         TEST(a_wait_keeps_the_point_as_it_was_when_queued),
+        TEST(a_renewed_point_disturbs_neither_waits_nor_holders),
         TEST(a_point_outlives_its_queue),
         TEST(timing_points_tell_the_time_between_them),
         TEST(the_legacy_queue_is_ordered_with_blocking_ones_only),

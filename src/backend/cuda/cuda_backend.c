@@ -123,6 +123,7 @@ const struct mr_backend_ops mr__cuda_backend = {
     .call = mr__cuda_call,
 
     .point_record = mr__cuda_point_record,
+    .point_renew = mr__cuda_point_renew,
     .point_retain = mr__cuda_point_retain,
     .point_release = mr__cuda_point_release,
     .point_query = mr__cuda_point_query,

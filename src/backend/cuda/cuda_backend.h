@@ -212,6 +212,7 @@ mr_status mr__cuda_fill(struct mr_queue *queue, const struct mr_memory *memory, 
 mr_status mr__cuda_call(struct mr_queue *queue, void (*function)(void *context), void *context);
 
 mr_status mr__cuda_point_record(struct mr_queue *queue, bool has_timing, struct mr_point **out);
+mr_status mr__cuda_point_renew(struct mr_queue *queue, bool has_timing, struct mr_point **point);
 void mr__cuda_point_retain(struct mr_point *point);
 void mr__cuda_point_release(struct mr_point *point);
 mr_status mr__cuda_point_query(struct mr_point *point);

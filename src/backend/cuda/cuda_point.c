@@ -133,6 +133,47 @@ mr_status mr__cuda_point_record(struct mr_queue *base, bool has_timing, struct m
     return MR_OK;
 }
 
+/* The caller's event serves again when nobody else holds the point: streams that wait for it took its
+ * state when their waits were queued. */
+static bool is_free_for(const struct cuda_point *point, const struct cuda_queue *queue,
+                        bool has_timing)
+{
+    return point->device == queue->device && point->has_timing == has_timing &&
+           atomic_load_explicit(&point->reference_count, memory_order_acquire) == 1;
+}
+
+static mr_status record_afresh(struct mr_queue *base, bool has_timing, struct mr_point **inout)
+{
+    struct mr_point *fresh;
+    mr_status status = mr__cuda_point_record(base, has_timing, &fresh);
+    if (status)
+        return status;
+    if (*inout)
+        mr__cuda_point_release(*inout);
+    *inout = fresh;
+    return MR_OK;
+}
+
+mr_status mr__cuda_point_renew(struct mr_queue *base, bool has_timing, struct mr_point **inout)
+{
+    struct cuda_queue *queue = cuda_queue_from(base);
+    struct cuda_device *device = queue->device;
+    struct cuda_point *point = *inout ? cuda_point_from(*inout) : NULL;
+    if (!point || !is_free_for(point, queue, has_timing))
+        return record_afresh(base, has_timing, inout);
+
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(device, &is_pushed);
+    if (!result)
+        result = device->cu->cuEventRecord(point->event, queue->stream);
+    mr__cuda_leave(device, is_pushed);
+    if (result)
+        return mr__cuda_error(device->cu, result, "recording an event on %s",
+                              device->properties.id);
+    atomic_store_explicit(&point->is_reached, false, memory_order_relaxed);
+    return MR_OK;
+}
+
 void mr__cuda_point_retain(struct mr_point *base)
 {
     struct cuda_point *point = cuda_point_from(base);
