@@ -63,8 +63,12 @@ static CUresult point_create(struct cuda_device *device, bool has_timing, struct
     struct cuda_point *point = mr__zalloc(sizeof *point);
     if (!point)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = device->cu->cuEventCreate(
-        &point->event, has_timing ? CU_EVENT_DEFAULT : CU_EVENT_DISABLE_TIMING);
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(device, &is_pushed);
+    if (!result)
+        result = device->cu->cuEventCreate(&point->event,
+                                           has_timing ? CU_EVENT_DEFAULT : CU_EVENT_DISABLE_TIMING);
+    mr__cuda_leave(device, is_pushed);
     if (result) {
         mr__free(point);
         return result;
@@ -109,6 +113,42 @@ void mr__cuda_points_destroy(struct cuda_device *device)
     }
 }
 
+/* ---- the calls ---- */
+
+static CUresult event_record(struct cuda_queue *queue, CUevent event)
+{
+    struct cuda_device *device = queue->device;
+    if (mr__cuda_is_unbound(queue)) {
+        CUresult result = device->cu->cuEventRecord(event, queue->stream);
+        if (!mr__cuda_misses_context(device, result))
+            return result;
+    }
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(device, &is_pushed);
+    if (!result)
+        result = device->cu->cuEventRecord(event, queue->stream);
+    mr__cuda_leave(device, is_pushed);
+    return result;
+}
+
+static CUresult event_await(struct cuda_queue *queue, CUevent event)
+{
+    struct cuda_device *device = queue->device;
+    if (mr__cuda_is_unbound(queue)) {
+        CUresult result = device->cu->cuStreamWaitEvent(queue->stream, event, 0);
+        if (!mr__cuda_misses_context(device, result))
+            return result;
+    }
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(device, &is_pushed);
+    if (!result)
+        result = device->cu->cuStreamWaitEvent(queue->stream, event, 0);
+    if (!result)
+        mr__cuda_queue_submitted(queue);
+    mr__cuda_leave(device, is_pushed);
+    return result;
+}
+
 /* ---- the entries ---- */
 
 mr_status mr__cuda_point_record(struct mr_queue *base, bool has_timing, struct mr_point **out)
@@ -117,13 +157,9 @@ mr_status mr__cuda_point_record(struct mr_queue *base, bool has_timing, struct m
     struct cuda_queue *queue = cuda_queue_from(base);
     struct cuda_device *device = queue->device;
     struct cuda_point *point = NULL;
-    bool is_pushed;
-    CUresult result = mr__cuda_enter(device, &is_pushed);
+    CUresult result = mr__cuda_point_acquire(device, has_timing, &queue->spare[has_timing], &point);
     if (!result)
-        result = mr__cuda_point_acquire(device, has_timing, &queue->spare[has_timing], &point);
-    if (!result)
-        result = device->cu->cuEventRecord(point->event, queue->stream);
-    mr__cuda_leave(device, is_pushed);
+        result = event_record(queue, point->event);
     if (result) {
         mr__cuda_point_give_back(device, point);
         return mr__cuda_error(device->cu, result, "recording an event on %s",
@@ -162,11 +198,7 @@ mr_status mr__cuda_point_renew(struct mr_queue *base, bool has_timing, struct mr
     if (!point || !is_free_for(point, queue, has_timing))
         return record_afresh(base, has_timing, inout);
 
-    bool is_pushed;
-    CUresult result = mr__cuda_enter(device, &is_pushed);
-    if (!result)
-        result = device->cu->cuEventRecord(point->event, queue->stream);
-    mr__cuda_leave(device, is_pushed);
+    CUresult result = event_record(queue, point->event);
     if (result)
         return mr__cuda_error(device->cu, result, "recording an event on %s",
                               device->properties.id);
@@ -272,14 +304,7 @@ mr_status mr__cuda_queue_wait_point(struct mr_queue *base, struct mr_point *poin
     struct cuda_point *point = cuda_point_from(point_base);
     if (is_reached(point))
         return MR_OK;
-    struct cuda_device *device = queue->device;
-    bool is_pushed;
-    CUresult result = mr__cuda_enter(device, &is_pushed);
-    if (!result)
-        result = device->cu->cuStreamWaitEvent(queue->stream, point->event, 0);
-    if (!result)
-        mr__cuda_queue_submitted(queue);
-    mr__cuda_leave(device, is_pushed);
-    return mr__cuda_error(device->cu, result, "making a stream of %s wait for an event",
-                          device->properties.id);
+    const struct cuda_device *device = queue->device;
+    return mr__cuda_error(device->cu, event_await(queue, point->event),
+                          "making a stream of %s wait for an event", device->properties.id);
 }

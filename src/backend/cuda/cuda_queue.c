@@ -17,6 +17,7 @@ static struct cuda_queue *queue_new(struct cuda_device *device, CUstream stream,
     queue->device = device;
     queue->stream = stream;
     queue->kind = kind;
+    queue->is_created = kind != MR_STREAM_LEGACY && kind != MR_STREAM_PER_THREAD;
     queue->thread = pthread_self();
     return queue;
 }

@@ -25,6 +25,18 @@ static struct side side_of(const struct mr_memory *memory, size_t offset, size_t
     return side;
 }
 
+static bool is_flat(const struct side *target, const struct side *source,
+                    const struct mr_transfer *transfer)
+{
+    return transfer->row_count == 1 ||
+           (target->pitch == transfer->row_bytes && source->pitch == transfer->row_bytes);
+}
+
+static bool is_between_devices(const struct side *target, const struct side *source)
+{
+    return target->device && source->device && target->device != source->device;
+}
+
 static CUresult copy_rows(struct cuda_queue *queue, const struct side *target,
                           const struct side *source, const struct mr_transfer *transfer)
 {
@@ -64,10 +76,9 @@ static bool is_reachable(const struct mr_memory *memory)
 
 /* Between two devices: directly where they are peers, through the host where not. */
 static CUresult copy_peer(struct cuda_queue *queue, const struct side *target,
-                          const struct side *source, const struct mr_transfer *transfer,
-                          bool is_flat)
+                          const struct side *source, const struct mr_transfer *transfer)
 {
-    if (is_flat)
+    if (is_flat(target, source, transfer))
         return queue->device->cu->cuMemcpyPeerAsync(
             target->address, target->device->context, source->address, source->device->context,
             transfer->row_bytes * transfer->row_count, queue->stream);
@@ -102,6 +113,42 @@ static mr_status copy_host(struct cuda_queue *queue, const struct side *target,
                                     });
 }
 
+static CUresult copy_flat(struct cuda_queue *queue, const struct side *target,
+                          const struct side *source, const struct mr_transfer *transfer)
+{
+    return queue->device->cu->cuMemcpyAsync(
+        target->address, source->address, transfer->row_bytes * transfer->row_count, queue->stream);
+}
+
+static CUresult copy_bound(struct cuda_queue *queue, const struct side *target,
+                           const struct side *source, const struct mr_transfer *transfer)
+{
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(queue->device, &is_pushed);
+    if (!result && is_between_devices(target, source))
+        result = copy_peer(queue, target, source, transfer);
+    else if (!result && is_flat(target, source, transfer))
+        result = copy_flat(queue, target, source, transfer);
+    else if (!result)
+        result = copy_2d(queue, target, source, transfer);
+    if (!result)
+        mr__cuda_queue_submitted(queue);
+    mr__cuda_leave(queue->device, is_pushed);
+    return result;
+}
+
+static CUresult copy_any(struct cuda_queue *queue, const struct side *target,
+                         const struct side *source, const struct mr_transfer *transfer)
+{
+    if (mr__cuda_is_unbound(queue) && is_flat(target, source, transfer) &&
+        !is_between_devices(target, source)) {
+        CUresult result = copy_flat(queue, target, source, transfer);
+        if (!mr__cuda_misses_context(queue->device, result))
+            return result;
+    }
+    return copy_bound(queue, target, source, transfer);
+}
+
 mr_status mr__cuda_copy(struct mr_queue *base, const struct mr_transfer *transfer)
 {
     struct cuda_queue *queue = cuda_queue_from(base);
@@ -118,23 +165,8 @@ mr_status mr__cuda_copy(struct mr_queue *base, const struct mr_transfer *transfe
     if (!is_reachable(transfer->source) && mr__cuda_queue_query(base) == MR_E_BUSY)
         return mr__cuda_bounce_copy(queue, transfer);
 
-    const bool is_flat = transfer->row_count == 1 || (target.pitch == transfer->row_bytes &&
-                                                      source.pitch == transfer->row_bytes);
-    const bool is_peer = target.device && source.device && target.device != source.device;
-    bool is_pushed;
-    CUresult result = mr__cuda_enter(device, &is_pushed);
-    if (!result && is_peer)
-        result = copy_peer(queue, &target, &source, transfer, is_flat);
-    else if (!result && is_flat)
-        result =
-            device->cu->cuMemcpyAsync(target.address, source.address,
-                                      transfer->row_bytes * transfer->row_count, queue->stream);
-    else if (!result)
-        result = copy_2d(queue, &target, &source, transfer);
-    if (!result)
-        mr__cuda_queue_submitted(queue);
-    mr__cuda_leave(device, is_pushed);
-    if (!result)
+    CUresult result = copy_any(queue, &target, &source, transfer);
+    if (__builtin_expect(!result, 1))
         return MR_OK;
     return mr__cuda_error(device->cu, result, "queueing a copy of %zu x %zu bytes on %s",
                           transfer->row_count, transfer->row_bytes, device->properties.id);
