@@ -658,6 +658,56 @@ static void a_stream_of_another_device_is_not_wrapped(void **state)
     end_queue(owner);
 }
 
+static void *destroy_memory(void *memory)
+{
+    ops->memory_destroy(memory);
+    return NULL;
+}
+
+/* The driver waits for the device then, and lets nobody submit; whoever opens gates must still see
+ * events, or the device would wait for ever. */
+static void points_are_seen_while_memory_is_given_back(void **state)
+{
+    (void)state;
+    struct mr_queue *gated = make_queue(rig.device), *other = make_queue(rig.device);
+    struct mr_memory memory = make_memory(rig.device, 4096, MR_PLACE_DEVICE);
+    struct mr_point *point;
+    pthread_t thread;
+    assert_ok(ops->point_record(other, false, &point));
+    struct mr_gate *gate = shut(gated);
+    const uint64_t before = fakecuda_count("cuMemFree");
+    assert_int_equal(pthread_create(&thread, NULL, destroy_memory, &memory), 0);
+    while (fakecuda_count("cuMemFree") == before)
+        nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+
+    assert_ok(ops->point_wait(point, MR_FOREVER));
+    assert_ok(ops->queue_query(other));
+    ops->gate_open(gate);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+
+    assert_ok(ops->queue_wait(gated, MR_FOREVER));
+    ops->gate_destroy(gate);
+    ops->point_release(point);
+    end_queue(gated);
+    end_queue(other);
+}
+
+static void many_streams_are_created_while_one_waits_for_the_host(void **state)
+{
+    (void)state;
+    enum { COUNT = 80 };
+    struct mr_queue *gated = make_queue(rig.device), *queues[COUNT];
+    struct mr_gate *gate = shut(gated);
+
+    for (int i = 0; i < COUNT; i++)
+        queues[i] = make_queue(rig.device);
+
+    for (int i = 0; i < COUNT; i++)
+        end_queue(queues[i]);
+    open_gate(gated, gate);
+    end_queue(gated);
+}
+
 static void priorities_are_clamped(void **state)
 {
     (void)state;
@@ -798,6 +848,8 @@ int main(void)
         TEST(another_thread_waits_for_a_per_thread_queue),
         TEST(a_foreign_stream_is_wrapped_and_left_alone),
         TEST_TWO(a_stream_of_another_device_is_not_wrapped),
+        TEST(points_are_seen_while_memory_is_given_back),
+        TEST(many_streams_are_created_while_one_waits_for_the_host),
         TEST(priorities_are_clamped),
         TEST(a_record_is_one_call_beside_the_look_at_the_context),
         TEST(steady_state_allocates_pins_and_synchronises_nothing),

@@ -416,19 +416,22 @@ static void memory_freed_under_a_copy_is_caught(void **state)
 {
     (void)state;
     struct rig rig;
+    struct mr_memory memory;
     assert_ok(rig_open(&rig));
-    struct mr_queue *queue = make_queue(rig.device);
-    struct mr_memory device = make_memory(rig.device, 4096, MR_PLACE_DEVICE);
+    struct mr_queue *queue = make_queue(rig.device), *other = make_queue(rig.device);
+    assert_ok(ops->memory_create_ordered(queue, 4096, &memory));
     struct mr_gate *gate = shut(queue);
-    assert_ok(ops->fill(queue, &device, 0, 4096, 1, 1));
+    assert_ok(ops->fill(queue, &memory, 0, 4096, 1, 1));
 
-    ops->memory_destroy(&device);
+    ops->memory_destroy_ordered(other, &memory);
+    assert_ok(ops->queue_wait(other, MR_FOREVER));
     ops->gate_open(gate);
 
     assert_status(MR_E_DEVICE, ops->queue_wait(queue, MR_FOREVER));
     assert_words("illegal memory access");
     ops->gate_destroy(gate);
     ops->queue_destroy(queue);
+    ops->queue_destroy(other);
     rig_close(&rig);
 }
 

@@ -273,7 +273,8 @@ static inline void mr__cuda_queue_submitted(struct cuda_queue *queue)
 
 /* Between files of this folder. */
 mr_status mr__cuda_no_heap(const char *what);
-CUresult mr__cuda_event_wait(const struct cuda_device *device, CUevent event, uint64_t timeout_ns);
+CUresult mr__cuda_event_query(struct cuda_device *device, CUevent event);
+CUresult mr__cuda_event_wait(struct cuda_device *device, CUevent event, uint64_t timeout_ns);
 CUresult mr__cuda_point_acquire(struct cuda_device *device, bool has_timing,
                                 struct cuda_point **at_hand, struct cuda_point **out);
 void mr__cuda_points_destroy(struct cuda_device *device);

@@ -131,6 +131,24 @@ static CUresult event_record(struct cuda_queue *queue, CUevent event)
     return result;
 }
 
+/* Unbound also because making a context current waits, as submissions do, while another thread is in
+ * a call that waits for the device (cuMemFree...). Looking does not: so the relay sees CUDA events and
+ * opens the gates that the device is waiting for. Seen with driver 580. */
+CUresult mr__cuda_event_query(struct cuda_device *device, CUevent event)
+{
+    if (!atomic_load_explicit(&device->wants_context, memory_order_relaxed)) {
+        CUresult result = device->cu->cuEventQuery(event);
+        if (!mr__cuda_misses_context(device, result))
+            return result;
+    }
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(device, &is_pushed);
+    if (!result)
+        result = device->cu->cuEventQuery(event);
+    mr__cuda_leave(device, is_pushed);
+    return result;
+}
+
 static CUresult event_await(struct cuda_queue *queue, CUevent event)
 {
     struct cuda_device *device = queue->device;
@@ -239,23 +257,18 @@ mr_status mr__cuda_point_query(struct mr_point *base)
     struct cuda_point *point = cuda_point_from(base);
     if (is_reached(point))
         return MR_OK;
-    bool is_pushed;
-    CUresult result = mr__cuda_enter(point->device, &is_pushed);
-    if (!result)
-        result = point->device->cu->cuEventQuery(point->event);
-    mr__cuda_leave(point->device, is_pushed);
-    return point_answer(point, result);
+    return point_answer(point, mr__cuda_event_query(point->device, point->event));
 }
 
-CUresult mr__cuda_event_wait(const struct cuda_device *device, CUevent event, uint64_t timeout_ns)
+CUresult mr__cuda_event_wait(struct cuda_device *device, CUevent event, uint64_t timeout_ns)
 {
-    CUresult result = device->cu->cuEventQuery(event);
+    CUresult result = mr__cuda_event_query(device, event);
     if (result != CUDA_ERROR_NOT_READY || !timeout_ns)
         return result;
 
     const uint64_t start_ns = mr__clock_now_ns();
     for (;;) {
-        result = device->cu->cuEventQuery(event);
+        result = mr__cuda_event_query(device, event);
         const uint64_t waited_ns = mr__clock_now_ns() - start_ns;
         if (result != CUDA_ERROR_NOT_READY || waited_ns >= timeout_ns)
             return result;
@@ -271,12 +284,8 @@ mr_status mr__cuda_point_wait(struct mr_point *base, uint64_t timeout_ns)
     struct cuda_point *point = cuda_point_from(base);
     if (is_reached(point))
         return MR_OK;
-    bool is_pushed;
-    CUresult result = mr__cuda_enter(point->device, &is_pushed);
-    if (!result)
-        result = mr__cuda_event_wait(point->device, point->event, timeout_ns);
-    mr__cuda_leave(point->device, is_pushed);
-    mr_status status = point_answer(point, result);
+    mr_status status =
+        point_answer(point, mr__cuda_event_wait(point->device, point->event, timeout_ns));
     return status == MR_E_BUSY ? MR_E_TIMEOUT : status;
 }
 

@@ -154,13 +154,19 @@ static bool is_others(const struct cuda_queue *queue)
 
 static CUresult queue_look(struct cuda_queue *queue)
 {
-    const struct cuda_symbols *cu = queue->device->cu;
+    struct cuda_device *device = queue->device;
+    if (is_others(queue))
+        return mr__cuda_event_query(device, queue->tail);
+    if (mr__cuda_is_unbound(queue)) {
+        CUresult result = device->cu->cuStreamQuery(queue->stream);
+        if (!mr__cuda_misses_context(device, result))
+            return result;
+    }
     bool is_pushed;
-    CUresult result = mr__cuda_enter(queue->device, &is_pushed);
+    CUresult result = mr__cuda_enter(device, &is_pushed);
     if (!result)
-        result =
-            is_others(queue) ? cu->cuEventQuery(queue->tail) : cu->cuStreamQuery(queue->stream);
-    mr__cuda_leave(queue->device, is_pushed);
+        result = device->cu->cuStreamQuery(queue->stream);
+    mr__cuda_leave(device, is_pushed);
     return result;
 }
 
@@ -197,18 +203,22 @@ static CUresult wait_limited(struct cuda_queue *queue, uint64_t timeout_ns)
     return result;
 }
 
+static CUresult wait_bound(struct cuda_queue *queue, uint64_t timeout_ns)
+{
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(queue->device, &is_pushed);
+    if (!result)
+        result = timeout_ns == MR_FOREVER ? queue->device->cu->cuStreamSynchronize(queue->stream)
+                                          : wait_limited(queue, timeout_ns);
+    mr__cuda_leave(queue->device, is_pushed);
+    return result;
+}
+
 mr_status mr__cuda_queue_wait(struct mr_queue *base, uint64_t timeout_ns)
 {
     struct cuda_queue *queue = cuda_queue_from(base);
-    bool is_pushed;
-    CUresult result = mr__cuda_enter(queue->device, &is_pushed);
-    if (!result && is_others(queue))
-        result = mr__cuda_event_wait(queue->device, queue->tail, timeout_ns);
-    else if (!result && timeout_ns == MR_FOREVER)
-        result = queue->device->cu->cuStreamSynchronize(queue->stream);
-    else if (!result)
-        result = wait_limited(queue, timeout_ns);
-    mr__cuda_leave(queue->device, is_pushed);
+    CUresult result = is_others(queue) ? mr__cuda_event_wait(queue->device, queue->tail, timeout_ns)
+                                       : wait_bound(queue, timeout_ns);
     if (result == CUDA_ERROR_NOT_READY)
         return MR_E_TIMEOUT;
     return result ? queue_fail(queue, result) : MR_OK;

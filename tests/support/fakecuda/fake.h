@@ -44,9 +44,12 @@ extern _Thread_local bool fake_is_host_function; /* CUDA may not be called there
 struct CUctx_st {
     int device;
     int retained;
-    CUresult error;    /* sticky */
-    int pending_count; /* operations that have been submitted and not ended */
-    int running_count; /* those that touch memory now */
+    CUresult error;      /* sticky */
+    int pending_count;   /* operations that have been submitted and not ended */
+    int running_count;   /* those that touch memory now */
+    bool is_exclusive;   /* a call waits for the device, see fake_quiesce */
+    int stream_count;    /* created ones alive */
+    int stream_capacity; /* more streams make the driver wait once */
     bool has_peer[DEVICE_LIMIT];
     uint64_t used_bytes;
     struct CUstream_st *streams; /* every one alive but the legacy one */
@@ -140,6 +143,12 @@ void fake_break(CUcontext context, CUresult error); /* with the lock */
 /* The context's error. When there is one, what runs has stopped first: a broken GPU writes no more.
  * With the lock, which it may let go for a while. */
 CUresult fake_error(CUcontext context);
+/* As the real driver (seen with 580 on an H200) does in calls that give memory back, load or unload code,
+ * or need more room for streams: waits until the device is idle, and meanwhile lets no thread submit
+ * or make the context current. With the lock, which it lets go while it waits. */
+void fake_quiesce(CUcontext context);
+/* Waits while another thread is in fake_quiesce. Likewise. */
+void fake_admit(CUcontext context);
 CUresult fake_wait(struct operation *operation);    /* takes the lock; drops one reference */
 CUresult fake_execute(struct operation *operation); /* without the lock */
 void fake_executor_open(void);
@@ -158,6 +167,8 @@ struct CUstream_st {
 
 /* The stream behind a handle, or NULL with `*result`. With the lock. */
 struct CUstream_st *fake_stream(CUstream handle, CUresult *result);
+/* The same for work to be submitted: waits for its turn. */
+struct CUstream_st *fake_stream_to_fill(CUstream handle, CUresult *result);
 /* Queues behind all that CUDA's rules say; takes the caller's reference. With the lock. */
 void fake_submit(struct CUstream_st *stream, struct operation *operation);
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STACK_LIMIT = 16 };
+enum { STACK_LIMIT = 16, STREAM_CAPACITY = 32 };
 
 pthread_mutex_t fake_lock = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t fake_progress = PTHREAD_COND_INITIALIZER;
@@ -224,6 +224,7 @@ FAKE_API CUresult cuDevicePrimaryCtxRetain(CUcontext *out, CUdevice device)
     if (!context->retained++) {
         struct CUstream_st *legacy = &legacy_streams[device];
         context->device = device;
+        context->stream_capacity = STREAM_CAPACITY;
         context->error = CUDA_SUCCESS;
         *legacy = (struct CUstream_st){ .context = context };
         context->legacy = legacy;
@@ -280,6 +281,9 @@ FAKE_API CUresult cuCtxPushCurrent_v2(CUcontext context)
     FAKE_CALL("context=%p", (void *)context);
     if (!context || depth == STACK_LIMIT)
         return CUDA_ERROR_INVALID_CONTEXT;
+    pthread_mutex_lock(&fake_lock);
+    fake_admit(context);
+    pthread_mutex_unlock(&fake_lock);
     stack[depth++] = context;
     return CUDA_SUCCESS;
 }

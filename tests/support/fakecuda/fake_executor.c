@@ -142,6 +142,24 @@ CUresult fake_error(CUcontext context)
     return context->error;
 }
 
+void fake_admit(CUcontext context)
+{
+    while (context->is_exclusive && !context->error)
+        pthread_cond_wait(&fake_progress, &fake_lock);
+}
+
+void fake_quiesce(CUcontext context)
+{
+    fake_admit(context);
+    if (context->error)
+        return;
+    context->is_exclusive = true;
+    while (context->pending_count && !context->error)
+        pthread_cond_wait(&fake_progress, &fake_lock);
+    context->is_exclusive = false;
+    pthread_cond_broadcast(&fake_progress);
+}
+
 CUresult fake_wait(struct operation *operation)
 {
     if (!operation)

@@ -167,8 +167,10 @@ FAKE_API CUresult cuMemFree_v2(CUdeviceptr address)
     pthread_mutex_lock(&fake_lock);
     struct range *range = range_find(address, 1);
     const bool is_known = range && range->address == address && range->kind == RANGE_DEVICE;
-    if (is_known)
+    if (is_known) {
+        fake_quiesce(range->context);
         fake_range_free(address);
+    }
     pthread_mutex_unlock(&fake_lock);
     return is_known ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
@@ -193,8 +195,12 @@ FAKE_API CUresult cuMemHostAlloc(void **out, size_t size_bytes, unsigned flags)
 
 static CUresult host_forget(void *address, enum range_kind kind, CUresult otherwise)
 {
+    const CUdeviceptr start = (CUdeviceptr)(uintptr_t)address;
     pthread_mutex_lock(&fake_lock);
-    struct range *range = range_take((CUdeviceptr)(uintptr_t)address, kind);
+    struct range *range = range_find(start, 1);
+    if (range)
+        fake_quiesce(range->context);
+    range = range_take(start, kind);
     pthread_mutex_unlock(&fake_lock);
     free(range);
     return range ? CUDA_SUCCESS : otherwise;
@@ -308,7 +314,7 @@ FAKE_API CUresult cuMemFreeAsync(CUdeviceptr address, CUstream handle)
     FAKE_CALL("address=%llx stream=%p", address, (void *)handle);
     pthread_mutex_lock(&fake_lock);
     CUresult result;
-    struct CUstream_st *stream = fake_stream(handle, &result);
+    struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
     struct range *range = range_find(address, 1);
     if (!result && (!range || range->address != address))
         result = CUDA_ERROR_INVALID_VALUE;

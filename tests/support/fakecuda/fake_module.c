@@ -32,6 +32,7 @@ struct CUfunc_st {
 };
 
 struct CUmod_st {
+    CUcontext context;
     void *library;
     char *ptx; /* NULL for a shared object */
     struct CUfunc_st *functions;
@@ -113,15 +114,21 @@ FAKE_API CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned 
         return CUDA_ERROR_INVALID_IMAGE;
     }
     pthread_mutex_lock(&fake_lock);
+    fake_quiesce(context);
     fake_live_add(1);
     pthread_mutex_unlock(&fake_lock);
+    module->context = context;
     *out = module;
-    return context->error;
+    return CUDA_SUCCESS;
 }
 
 FAKE_API CUresult cuModuleUnload(CUmodule module)
 {
     FAKE_CALL("module=%p", (void *)module);
+    pthread_mutex_lock(&fake_lock);
+    fake_quiesce(module->context);
+    fake_live_add(-1);
+    pthread_mutex_unlock(&fake_lock);
     for (struct CUfunc_st *function = module->functions, *next; function; function = next) {
         next = function->next;
         free(function);
@@ -129,9 +136,6 @@ FAKE_API CUresult cuModuleUnload(CUmodule module)
     dlclose(module->library);
     free(module->ptx);
     free(module);
-    pthread_mutex_lock(&fake_lock);
-    fake_live_add(-1);
-    pthread_mutex_unlock(&fake_lock);
     return CUDA_SUCCESS;
 }
 
@@ -281,7 +285,7 @@ FAKE_API CUresult cuLaunchKernel(CUfunction kernel, unsigned grid_x, unsigned gr
 
     pthread_mutex_lock(&fake_lock);
     CUresult result;
-    struct CUstream_st *stream = fake_stream(handle, &result);
+    struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
     if (!result) {
         struct operation *operation = fake_operation(OPERATION_LAUNCH, stream->context);
         operation->kernel = kernel;

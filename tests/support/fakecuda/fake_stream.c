@@ -104,6 +104,15 @@ struct CUstream_st *fake_stream(CUstream handle, CUresult *result)
     return *result ? NULL : stream;
 }
 
+struct CUstream_st *fake_stream_to_fill(CUstream handle, CUresult *result)
+{
+    struct CUstream_st *stream = fake_stream(handle, result);
+    if (!stream || !stream->context->is_exclusive)
+        return stream;
+    fake_admit(stream->context);
+    return fake_stream(handle, result);
+}
+
 /* Behind the stream's own work; and between the legacy stream and the blocking ones both ways. */
 void fake_submit(struct CUstream_st *stream, struct operation *operation)
 {
@@ -134,6 +143,10 @@ FAKE_API CUresult cuStreamCreateWithPriority(CUstream *out, unsigned flags, int 
     FAKE_CALL("flags=%u priority=%d", flags, priority);
     WITH_CONTEXT(context);
     pthread_mutex_lock(&fake_lock);
+    if (++context->stream_count > context->stream_capacity) {
+        fake_quiesce(context);
+        context->stream_capacity *= 2;
+    }
     *out = stream_new(context, !(flags & CU_STREAM_NON_BLOCKING), priority);
     fake_live_add(1);
     pthread_mutex_unlock(&fake_lock);
@@ -146,6 +159,7 @@ FAKE_API CUresult cuStreamDestroy_v2(CUstream stream)
     pthread_mutex_lock(&fake_lock);
     const bool is_known = stream > CU_STREAM_PER_THREAD && stream->magic == STREAM_MAGIC;
     if (is_known) {
+        stream->context->stream_count--;
         stream_unlink(stream); /* its work goes on without it */
         stream->magic = 0;
         fake_live_add(-1);
@@ -220,7 +234,7 @@ FAKE_API CUresult cuStreamWaitEvent(CUstream handle, CUevent event, unsigned fla
         return CUDA_ERROR_INVALID_HANDLE;
     pthread_mutex_lock(&fake_lock);
     CUresult result;
-    struct CUstream_st *stream = fake_stream(handle, &result);
+    struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
     if (stream && event->record && !event->record->is_done) {
         struct operation *operation = fake_operation(OPERATION_MARK, stream->context);
         fake_depend(operation, event->record);
@@ -268,7 +282,7 @@ FAKE_API CUresult cuEventRecord(CUevent event, CUstream handle)
         return CUDA_ERROR_INVALID_HANDLE;
     pthread_mutex_lock(&fake_lock);
     CUresult result;
-    struct CUstream_st *stream = fake_stream(handle, &result);
+    struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
     if (stream && stream->context != event->context)
         result = CUDA_ERROR_INVALID_HANDLE;
     if (!result) {

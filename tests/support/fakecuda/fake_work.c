@@ -84,7 +84,7 @@ static CUresult copy_submit(const struct rows *rows, CUstream handle)
 {
     pthread_mutex_lock(&fake_lock);
     CUresult result;
-    struct CUstream_st *stream = fake_stream(handle, &result);
+    struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
     const struct place target = fake_place(rows->target, span(rows->target_pitch, rows));
     const struct place source = fake_place(rows->source, span(rows->source_pitch, rows));
     if (!result && (!target.bytes || !source.bytes))
@@ -179,7 +179,7 @@ static CUresult fill_submit(CUdeviceptr address, uint32_t value, uint32_t value_
 {
     pthread_mutex_lock(&fake_lock);
     CUresult result;
-    struct CUstream_st *stream = fake_stream(handle, &result);
+    struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
     const struct place target = fake_place(address, count * value_bytes);
     if (!result && (!target.bytes || target.is_pageable || address % value_bytes))
         result = CUDA_ERROR_INVALID_VALUE;
@@ -220,7 +220,7 @@ static CUresult host_submit(CUstream handle, CUhostFn function, CUstreamCallback
 {
     pthread_mutex_lock(&fake_lock);
     CUresult result;
-    struct CUstream_st *stream = fake_stream(handle, &result);
+    struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
     if (!result) {
         struct operation *operation = fake_operation(OPERATION_HOST, stream->context);
         operation->function = function;
@@ -252,7 +252,7 @@ FAKE_API CUresult cuStreamWaitValue32_v2(CUstream handle, CUdeviceptr address, u
     FAKE_CALL("stream=%p address=%llx value=%u flags=%u", (void *)handle, address, value, flags);
     pthread_mutex_lock(&fake_lock);
     CUresult result;
-    struct CUstream_st *stream = fake_stream(handle, &result);
+    struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
     const struct place place = fake_place(address, sizeof value);
     if (!result && (place.is_pageable || place.is_device || address % sizeof value))
         result = CUDA_ERROR_INVALID_VALUE;
