@@ -258,6 +258,7 @@ static double run_pipeline(void *context)
                                          .submit = submit_launch,
                                          .context = ours->kernels[i],
                                          .is_in_place = i > 0,
+                                         .replicas = MR_REPLICAS_AUTO,
                                          .is_parcel_wise = true };
         require_ok(mr_pipeline_add_stage(pipeline, &stage, &node));
     }
