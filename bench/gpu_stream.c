@@ -186,6 +186,8 @@ struct ours_shape {
     size_t item_bytes;     /* 0: auto */
     size_t chunk_bytes;    /* 0: auto */
     uint32_t parcel_items; /* 0: auto */
+    uint32_t slot_count;   /* 0: auto */
+    uint32_t replicas;
     bool is_parcel_wise;
     uint32_t rounds;
 };
@@ -212,7 +214,8 @@ static void ours_init(struct ours *ours, const struct bench *bench, const struct
         require_ok(mr_buffer_create(bench->device, shape->size_bytes, NULL, &ours->resident));
 
     const mr_pipeline_options options = { .chunk_bytes = shape->chunk_bytes,
-                                          .parcel_items = shape->parcel_items };
+                                          .parcel_items = shape->parcel_items,
+                                          .slot_count = shape->slot_count };
     require_ok(mr_pipeline_create(&options, &ours->pipeline));
     const mr_source_options source = { .memory = ours->source,
                                        .memory_bytes = shape->size_bytes,
@@ -223,6 +226,7 @@ static void ours_init(struct ours *ours, const struct bench *bench, const struct
                                      .submit = submit_scale,
                                      .context = ours,
                                      .has_no_output = !shape->target,
+                                     .replicas = shape->replicas,
                                      .is_parcel_wise = shape->is_parcel_wise };
     require_ok(mr_pipeline_add_stage(ours->pipeline, &stage, &node));
     const mr_sink_options sink = { .memory = ours->target, .memory_bytes = shape->size_bytes };
@@ -372,6 +376,11 @@ static void measure_items(struct bench *bench)
         snprintf(name, sizeof name, "pinned, 1 GiB, items of %s", sizes[i].label);
         add_rate(bench, name, rate_of(GIB, measure_ours(bench, name, &shape)), bench->both_rate,
                  sizes[i].bound);
+        shape.replicas = MR_REPLICAS_AUTO;
+        snprintf(name, sizeof name, "pinned, 1 GiB, items of %s, replicas", sizes[i].label);
+        add_rate(bench, name, rate_of(GIB, measure_ours(bench, name, &shape)), bench->both_rate,
+                 0);
+        shape.replicas = 0;
         shape.is_parcel_wise = true;
         snprintf(name, sizeof name, "pinned, 1 GiB, items of %s, parcel-wise", sizes[i].label);
         add_rate(bench, name, rate_of(GIB, measure_ours(bench, name, &shape)), bench->both_rate, 0);
@@ -510,11 +519,12 @@ static void measure_host(struct bench *bench)
     const struct {
         const char *name;
         size_t item_bytes, size_bytes, copy_bytes;
-        uint32_t parcel_items;
-    } ways[] = { { "items of 4 KiB, not merged", 4 * KIB, 256 * MIB, 4 * KIB, 1 },
-                 { "items of 64 KiB, not merged", 64 * KIB, GIB, 64 * KIB, 1 },
-                 { "items of 4 KiB, merged to 1 MiB", 4 * KIB, 256 * MIB, MIB, 256 },
-                 { "items of 64 KiB, merged to 8 MiB", 64 * KIB, GIB, 8 * MIB, 128 } };
+        uint32_t parcel_items, slot_count;
+    } ways[] = { { "one item of 4 KiB", 4 * KIB, 4 * KIB, 4 * KIB, 1, 1 },
+                 { "items of 4 KiB, not merged", 4 * KIB, 256 * MIB, 4 * KIB, 1, 16 },
+                 { "items of 64 KiB, not merged", 64 * KIB, GIB, 64 * KIB, 1, 16 },
+                 { "items of 4 KiB, merged to 1 MiB", 4 * KIB, 256 * MIB, MIB, 256, 8 },
+                 { "items of 64 KiB, merged to 8 MiB", 64 * KIB, GIB, 8 * MIB, 128, 8 } };
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         const double count = (double)(ways[i].size_bytes / ways[i].item_bytes);
         struct hand_run run = { .source = bench->pinned_in,
@@ -522,7 +532,7 @@ static void measure_host(struct bench *bench)
                                 .size_bytes = ways[i].size_bytes,
                                 .item_bytes = ways[i].item_bytes,
                                 .copy_bytes = ways[i].copy_bytes,
-                                .slot_count = 16 };
+                                .slot_count = ways[i].slot_count };
         const struct timing hand = measure_hand(bench, ways[i].name, &run);
         const struct timing ours =
             measure_ours(bench, ways[i].name,
@@ -532,7 +542,8 @@ static void measure_host(struct bench *bench)
                                                .size_bytes = ways[i].size_bytes,
                                                .item_bytes = ways[i].item_bytes,
                                                .chunk_bytes = ways[i].copy_bytes,
-                                               .parcel_items = ways[i].parcel_items });
+                                               .parcel_items = ways[i].parcel_items,
+                                               .slot_count = run.slot_count });
         struct measure_report *report = &bench->report;
         measure_report_add(report, ours.seconds / count * 1e6, "us", "host: %s, wall",
                            ways[i].name);
@@ -603,21 +614,50 @@ static void measure_steady(struct bench *bench)
     }
 }
 
+static void sweep_pinned(struct bench *bench)
+{
+    for (size_t chunk_bytes = 4 * MIB; chunk_bytes <= 32 * MIB; chunk_bytes *= 2) {
+        for (int is_short = 0; is_short < 2; is_short++) {
+            const size_t size_bytes = is_short ? GIB : bench->pinned_bytes;
+            char name[96];
+            snprintf(name, sizeof name, "sweep: pinned, %zu GiB, chunks of %zu MiB",
+                     size_bytes / GIB, chunk_bytes / MIB);
+            const struct ours_shape shape = { .source = bench->pinned_in,
+                                              .target = bench->pinned_out,
+                                              .place = MR_PLACE_PINNED,
+                                              .size_bytes = size_bytes,
+                                              .chunk_bytes = chunk_bytes,
+                                              .is_parcel_wise = true };
+            add_rate(bench, name, rate_of(size_bytes, measure_ours(bench, name, &shape)),
+                     bench->both_rate, 0);
+        }
+    }
+}
+
+static void sweep_pageable(struct bench *bench)
+{
+    for (size_t chunk_bytes = MIB; chunk_bytes <= 16 * MIB; chunk_bytes *= 2) {
+        for (uint32_t slot_count = 5; slot_count <= 11; slot_count += 2) {
+            char name[96];
+            snprintf(name, sizeof name, "sweep: pageable, 2 GiB, chunks of %zu MiB, %u slots",
+                     chunk_bytes / MIB, slot_count);
+            const struct ours_shape shape = { .source = bench->pageable_in,
+                                              .target = bench->pageable_out,
+                                              .place = MR_PLACE_PAGEABLE,
+                                              .size_bytes = bench->pageable_bytes,
+                                              .chunk_bytes = chunk_bytes,
+                                              .slot_count = slot_count,
+                                              .is_parcel_wise = true };
+            add_rate(bench, name, rate_of(bench->pageable_bytes, measure_ours(bench, name, &shape)),
+                     bench->both_rate, 0);
+        }
+    }
+}
+
 static void measure_sweep(struct bench *bench)
 {
-    for (size_t chunk_bytes = 2 * MIB; chunk_bytes <= 64 * MIB; chunk_bytes *= 2) {
-        char name[96];
-        snprintf(name, sizeof name, "sweep: pinned, 4 GiB, chunks of %zu MiB", chunk_bytes / MIB);
-        const struct timing timing =
-            measure_ours(bench, name,
-                         &(struct ours_shape){ .source = bench->pinned_in,
-                                               .target = bench->pinned_out,
-                                               .place = MR_PLACE_PINNED,
-                                               .size_bytes = bench->pinned_bytes,
-                                               .chunk_bytes = chunk_bytes,
-                                               .is_parcel_wise = true });
-        add_rate(bench, name, rate_of(bench->pinned_bytes, timing), bench->both_rate, 0);
-    }
+    sweep_pinned(bench);
+    sweep_pageable(bench);
 }
 
 /* ---- the whole ---- */

@@ -35,7 +35,7 @@ void measure_require(bool condition, const char *format, ...) __attribute__((for
 
 /* ---- report ---- */
 
-#define MEASURE_ROW_LIMIT 128
+#define MEASURE_ROW_LIMIT 256
 
 struct measure_row {
     char name[96];

@@ -12,6 +12,7 @@ enum {
     ALIGN_BYTES = 256,
     AUTO_PARCEL_ITEMS = 2048, /* the bookkeeping of more no longer fits the cache */
     SPARE_SLOTS = 2,          /* one being filled and one being delivered, beside those at work */
+    STAGED_SLOTS = 2,         /* one that a crew carries and one that it can go on with */
     AUTO_SLOT_LIMIT = 32,
 };
 
@@ -229,14 +230,14 @@ static mr_status slots_that_fit(const mr_pipeline *pipeline, const struct mr__pl
 static uint32_t choose_slots(const struct mr__plan *plan)
 {
     uint32_t widest = 1;
-    uint32_t depth = plan->is_source_staged;
+    uint32_t depth = plan->is_source_staged ? STAGED_SLOTS : 0;
     for (uint32_t i = 0; i < plan->group_count; i++) {
         depth++;
         if (plan->groups[i].stream_count > widest)
             widest = plan->groups[i].stream_count;
     }
     for (uint32_t i = 0; i < plan->sink_count; i++)
-        depth += plan->sinks[i].is_staged;
+        depth += plan->sinks[i].is_staged ? STAGED_SLOTS : 0;
     uint32_t count = depth + SPARE_SLOTS;
     if (count < 2 * widest)
         count = 2 * widest;

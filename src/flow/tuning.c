@@ -20,6 +20,10 @@ enum {
     GPU_CHUNK_LEAST = 1 << 20,
     GPU_CHUNK_MOST = 16 << 20,
     GPU_CHUNK_UNKNOWN_TOTAL = 8 << 20,
+    /* Bytes that a crew carries must still be in the cache when the copy engine comes for them, and
+     * those of all slots go round. On an H200's host with 105 MiB of it, chunks of 4 MiB kept 89 % of
+     * the limit, of 8 MiB 72 %, of 16 MiB 58 %. */
+    STAGED_CHUNK_MOST = 4 << 20,
     CPU_LANE_CHUNK = 512 << 10,
     CPU_CHUNK = 2 << 20,
 };
@@ -160,6 +164,28 @@ static bool has_lanes(const struct mr_pipeline *pipeline)
     return false;
 }
 
+static bool is_pageable(const struct mr__node *node)
+{
+    const mr_buffer *memory = node->kind == MR_NODE_SOURCE ? node->source.memory
+                              : node->kind == MR_NODE_SINK ? node->sink.memory
+                                                           : NULL;
+    if (memory)
+        return mr_buffer_place(memory) == MR_PLACE_PAGEABLE;
+    return node->kind == MR_NODE_SOURCE ? node->source.is_pageable
+           : node->kind == MR_NODE_SINK ? node->sink.is_pageable
+                                        : false;
+}
+
+/* Whether a crew will carry bytes between pageable and pinned memory. */
+static bool is_staged(const struct mr_pipeline *pipeline)
+{
+    for (uint32_t i = 0; i < pipeline->node_count; i++) {
+        if (is_pageable(&pipeline->nodes[i]))
+            return true;
+    }
+    return false;
+}
+
 mr_status mr__tuning_chunk(const struct mr_pipeline *pipeline, const struct mr__plan *plan,
                            uint64_t total_bytes, uint64_t *chunk_bytes)
 {
@@ -170,7 +196,8 @@ mr_status mr__tuning_chunk(const struct mr_pipeline *pipeline, const struct mr__
         *chunk_bytes = has_lanes(pipeline) ? CPU_LANE_CHUNK : CPU_CHUNK;
         return MR_OK;
     }
-    *chunk_bytes = GPU_CHUNK_UNKNOWN_TOTAL;
+    const uint64_t most = is_staged(pipeline) ? STAGED_CHUNK_MOST : GPU_CHUNK_MOST;
+    *chunk_bytes = most < GPU_CHUNK_UNKNOWN_TOTAL ? most : GPU_CHUNK_UNKNOWN_TOTAL;
     if (!total_bytes)
         return MR_OK;
 
@@ -180,8 +207,8 @@ mr_status mr__tuning_chunk(const struct mr_pipeline *pipeline, const struct mr__
         return status;
     const double best = square_root((double)total_bytes * (double)cost.latency_ns *
                                     cost.bytes_per_ns / (depth - 1));
-    *chunk_bytes = best < GPU_CHUNK_LEAST  ? GPU_CHUNK_LEAST
-                   : best > GPU_CHUNK_MOST ? GPU_CHUNK_MOST
-                                           : (uint64_t)best;
+    *chunk_bytes = best < GPU_CHUNK_LEAST ? GPU_CHUNK_LEAST
+                   : best > (double)most  ? most
+                                          : (uint64_t)best;
     return MR_OK;
 }
