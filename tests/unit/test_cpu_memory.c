@@ -249,6 +249,19 @@ static void nth_allocation_that_fails_leaves_nothing_behind(void **state)
 
 static char root[] = "/tmp/millrace-machine-XXXXXX";
 
+static void make_root(void)
+{
+    strcpy(root + sizeof root - sizeof "XXXXXX", "XXXXXX");
+    CHECK(mkdtemp(root));
+}
+
+static void remove_root(void)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -r %s", root);
+    CHECK_EQ(0, system(command));
+}
+
 static void write_file(const char *path, const char *text)
 {
     char full[512];
@@ -276,7 +289,7 @@ static void check_memory(uint64_t free_expected, uint64_t total_expected)
 static void memory_is_the_least_of_the_machines_and_every_groups(void **state)
 {
     (void)state;
-    CHECK(mkdtemp(root));
+    make_root();
 
     check_memory(0, 0);
     write_file("/proc/meminfo",
@@ -292,15 +305,38 @@ static void memory_is_the_least_of_the_machines_and_every_groups(void **state)
     check_memory(100000000, 600000000);
     write_file("/sys/fs/cgroup/outer/memory.current", "700000000\n");
     check_memory(0, 600000000);
+    write_file("/sys/fs/cgroup/outer/inner/memory.max", "600000001\n");
+    check_memory(0, 600000000);
     write_file("/proc/self/cgroup", "5:cpu:/x\n4:memory:/old\n");
     write_file("/sys/fs/cgroup/memory/old/memory.limit_in_bytes", "9223372036854771712\n");
     check_memory(800000 * 1024, 1000000 * 1024);
     write_file("/sys/fs/cgroup/memory/memory.limit_in_bytes", "400000000\n");
     check_memory(400000000, 400000000);
 
-    char command[128];
-    snprintf(command, sizeof command, "rm -r %s", root);
-    CHECK_EQ(0, system(command));
+    remove_root();
+}
+
+static void processors_are_as_many_as_the_least_quota_is_worth(void **state)
+{
+    (void)state;
+    make_root();
+
+    CHECK_EQ(UINT32_MAX, mr__cpu_machine_quota_of(root));
+    write_file("/proc/self/cgroup", "0::/outer/inner\n");
+    write_file("/sys/fs/cgroup/outer/inner/cpu.max", "max 100000\n");
+    CHECK_EQ(UINT32_MAX, mr__cpu_machine_quota_of(root));
+    write_file("/sys/fs/cgroup/outer/cpu.max", "250000 100000\n");
+    CHECK_EQ(3, mr__cpu_machine_quota_of(root));
+    write_file("/sys/fs/cgroup/outer/inner/cpu.max", "10000 100000\n");
+    CHECK_EQ(1, mr__cpu_machine_quota_of(root));
+
+    write_file("/proc/self/cgroup", "3:cpuset:/s\n4:cpuacct,cpu:/old\n");
+    write_file("/sys/fs/cgroup/cpu/old/cpu.cfs_quota_us", "-1\n");
+    write_file("/sys/fs/cgroup/cpu/old/cpu.cfs_period_us", "100000\n");
+    CHECK_EQ(UINT32_MAX, mr__cpu_machine_quota_of(root));
+    write_file("/sys/fs/cgroup/cpu/old/cpu.cfs_quota_us", "800000\n");
+    CHECK_EQ(8, mr__cpu_machine_quota_of(root));
+    remove_root();
 }
 
 static void device_tells_what_it_is(void **state)
@@ -340,6 +376,7 @@ int main(void)
         cmocka_unit_test(pool_gives_up_what_it_keeps_when_memory_is_short),
         cmocka_unit_test(nth_allocation_that_fails_leaves_nothing_behind),
         cmocka_unit_test(memory_is_the_least_of_the_machines_and_every_groups),
+        cmocka_unit_test(processors_are_as_many_as_the_least_quota_is_worth),
         cmocka_unit_test(device_tells_what_it_is),
     };
     return cmocka_run_group_tests_name("cpu_memory", tests, NULL, NULL);

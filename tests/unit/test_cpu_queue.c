@@ -5,7 +5,10 @@
 #include "cpu_fixture.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { MANY = 5000 };
 
@@ -155,6 +158,75 @@ static void long_queue_gives_way_to_its_equals(void **state)
 
     end_queue(greedy);
     end_queue(modest);
+    ops->device_close(device);
+}
+
+static void submitting_to_a_busy_worker_wakes_nobody(void **state)
+{
+    struct brake brake = { 0 };
+    uint64_t count = 0;
+    struct mr_backend_device *device = open_device(1);
+    struct mr_queue *queue = open_queue(device, MR_STREAM_NON_BLOCKING);
+    const struct cpu_scheduler *scheduler = &cpu_device_from(device)->scheduler;
+    (void)state;
+
+    brake_put_on(queue, &brake);
+    const uint64_t wake_count = scheduler->wake_count;
+    for (int i = 0; i < MANY; i++)
+        CHECK_OK(ops->call(queue, add_one, &count));
+    CHECK_EQ(wake_count, scheduler->wake_count);
+    brake_let_go(&brake);
+    CHECK_OK(ops->queue_wait(queue, MR_FOREVER));
+
+    CHECK_EQ(MANY, count);
+    end_queue(queue);
+    ops->device_close(device);
+}
+
+static void look_at_signals(void *context)
+{
+    sigset_t blocked;
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    *(bool *)context = sigismember(&blocked, SIGINT) && sigismember(&blocked, SIGTERM);
+}
+
+static void workers_leave_signals_to_the_program(void **state)
+{
+    bool is_blocked = false;
+    sigset_t blocked;
+    struct mr_backend_device *device = open_device(1);
+    struct mr_queue *queue = open_queue(device, MR_STREAM_NON_BLOCKING);
+    (void)state;
+
+    CHECK_OK(ops->call(queue, look_at_signals, &is_blocked));
+    end_queue(queue);
+    CHECK(is_blocked);
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    CHECK(!sigismember(&blocked, SIGINT));
+    ops->device_close(device);
+}
+
+/* The child has the device's memory but none of its workers. */
+static void forked_child_can_close_the_device(void **state)
+{
+    struct mr_backend_device *device = open_device(2);
+    struct mr_queue *queue = open_queue(device, MR_STREAM_NON_BLOCKING);
+    int result;
+    (void)state;
+    while (atomic_load(&cpu_device_from(device)->scheduler.idle_count) < 2)
+        sched_yield();
+
+    const pid_t child = fork();
+    if (child == 0) {
+        ops->queue_destroy(queue);
+        ops->device_close(device);
+        _exit(0);
+    }
+    CHECK(child > 0);
+    CHECK_EQ(child, waitpid(child, &result, 0));
+    CHECK_EQ(0, result);
+
+    end_queue(queue);
     ops->device_close(device);
 }
 
@@ -427,6 +499,9 @@ int main(void)
         cmocka_unit_test(queue_takes_more_than_a_chunk_while_it_is_held),
         cmocka_unit_test(higher_priority_runs_first),
         cmocka_unit_test(long_queue_gives_way_to_its_equals),
+        cmocka_unit_test(submitting_to_a_busy_worker_wakes_nobody),
+        cmocka_unit_test(workers_leave_signals_to_the_program),
+        cmocka_unit_test(forked_child_can_close_the_device),
         cmocka_unit_test(point_is_reached_when_the_work_before_it_has_ended),
         cmocka_unit_test(points_with_timing_tell_the_time_between),
         cmocka_unit_test(queue_waits_for_a_point_without_holding_the_only_worker),

@@ -1,27 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads /proc and the control group files. Whatever cannot be read counts as no limit.
+ * Asks the system, /proc and the control groups. Whatever cannot be read counts as no limit.
  */
 #include "backend/cpu/cpu_machine.h"
 
-#include <ctype.h>
+#include "backend/cpu/cpu_group.h"
+
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-enum { LINE_BYTES = 512 };
+/* ---- processors ---- */
 
-uint32_t mr__cpu_machine_processors(void)
+static uint32_t count_affinity(void)
 {
-    cpu_set_t *set = NULL;
     long count = 0;
     for (int limit = 1024; limit <= 1 << 16 && count <= 0; limit *= 4) {
         const size_t set_bytes = CPU_ALLOC_SIZE(limit);
-        set = CPU_ALLOC(limit);
+        cpu_set_t *set = CPU_ALLOC(limit);
         if (!set)
             break;
         CPU_ZERO_S(set_bytes, set);
@@ -32,6 +30,49 @@ uint32_t mr__cpu_machine_processors(void)
     if (count <= 0)
         count = sysconf(_SC_NPROCESSORS_ONLN);
     return count > 0 ? (uint32_t)count : 1;
+}
+
+/* Processors that a quota of so much time per period keeps busy, rounded up. */
+static uint32_t processors_of_quota(uint64_t quota, uint64_t period)
+{
+    if (quota == UINT64_MAX || quota == 0 || period == UINT64_MAX || period == 0)
+        return UINT32_MAX;
+    const uint64_t count = (quota - 1) / period + 1;
+    return count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
+}
+
+static void apply_quota(const char *folder, void *context)
+{
+    uint32_t *least = context;
+    char path[2 * PATH_MAX], line[CPU_LINE_TEXT_BYTES];
+    unsigned long long quota, period;
+
+    snprintf(path, sizeof path, "%s/cpu.max", folder);
+    if (mr__cpu_read_line(path, "", line) && sscanf(line, "%llu %llu", &quota, &period) == 2) {
+        const uint32_t count = processors_of_quota(quota, period);
+        if (count < *least)
+            *least = count;
+    }
+
+    snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", folder);
+    quota = mr__cpu_read_number(path, "");
+    snprintf(path, sizeof path, "%s/cpu.cfs_period_us", folder);
+    const uint32_t count = processors_of_quota(quota, mr__cpu_read_number(path, ""));
+    if (count < *least)
+        *least = count;
+}
+
+uint32_t mr__cpu_machine_quota_of(const char *root)
+{
+    uint32_t least = UINT32_MAX;
+    mr__cpu_group_each(root, "cpu", apply_quota, &least);
+    return least;
+}
+
+uint32_t mr__cpu_machine_processors(void)
+{
+    const uint32_t count = count_affinity(), quota = mr__cpu_machine_quota_of("");
+    return count < quota ? count : quota;
 }
 
 static pthread_once_t spin_once = PTHREAD_ONCE_INIT;
@@ -48,136 +89,62 @@ bool mr__cpu_can_spin(void)
     return spin_is_worthwhile;
 }
 
-/* The first line of `path` that starts with `key`, behind it and a ':' or blanks; false when there is
- * none. An empty key takes the first line. */
-static bool read_line(const char *path, const char *key, char line[LINE_BYTES])
-{
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return false;
-
-    bool is_found = false;
-    const size_t key_bytes = strlen(key);
-    char buffer[LINE_BYTES];
-    while (!is_found && fgets(buffer, sizeof buffer, file)) {
-        if (strncmp(buffer, key, key_bytes) != 0)
-            continue;
-        const char *value = buffer + key_bytes;
-        while (*value == ':' || isspace((unsigned char)*value))
-            value++;
-        strcpy(line, value);
-        line[strcspn(line, "\n")] = '\0';
-        is_found = true;
-    }
-    fclose(file);
-    return is_found;
-}
-
-/* UINT64_MAX when there is no such number ("max", no file). */
-static uint64_t read_number(const char *path, const char *key)
-{
-    char line[LINE_BYTES];
-    if (!read_line(path, key, line) || !isdigit((unsigned char)line[0]))
-        return UINT64_MAX;
-    return strtoull(line, NULL, 10);
-}
-
 void mr__cpu_machine_name(char *name, size_t name_bytes)
 {
-    char line[LINE_BYTES];
-    const bool is_named = read_line("/proc/cpuinfo", "model name", line) ||
-                          read_line("/proc/cpuinfo", "Model", line) ||
-                          read_line("/proc/cpuinfo", "Hardware", line);
+    char line[CPU_LINE_TEXT_BYTES];
+    const bool is_named = mr__cpu_read_line("/proc/cpuinfo", "model name", line) ||
+                          mr__cpu_read_line("/proc/cpuinfo", "Model", line) ||
+                          mr__cpu_read_line("/proc/cpuinfo", "Hardware", line);
     snprintf(name, name_bytes, "%s", is_named && line[0] ? line : "CPU");
 }
 
-/* The two layouts of control groups, and their files. */
-struct group_files {
-    const char *mount;      /* below the root */
-    const char *membership; /* how the line in /proc/self/cgroup names it; the path follows */
-    const char *limit, *usage;
+/* ---- memory ---- */
+
+struct memory {
+    uint64_t free_bytes, total_bytes;
 };
 
-static const struct group_files group_layouts[] = {
-    { "/sys/fs/cgroup", "0::", "memory.max", "memory.current" },
-    { "/sys/fs/cgroup/memory", "memory:", "memory.limit_in_bytes", "memory.usage_in_bytes" },
-};
-
-/* The process's path in the hierarchy, "/a/b"; false when it is in none. */
-static bool find_group(const char *root, const char *membership, char group[LINE_BYTES])
-{
-    char path[PATH_MAX], line[LINE_BYTES];
-    snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return false;
-
-    bool is_found = false;
-    while (!is_found && fgets(line, sizeof line, file)) {
-        const char *start = strstr(line, membership);
-        if (!start)
-            continue;
-        strcpy(group, start + strlen(membership));
-        group[strcspn(group, "\n")] = '\0';
-        is_found = group[0] == '/';
-    }
-    fclose(file);
-    return is_found;
-}
-
-static uint64_t read_group_number(const char *folder, const char *name)
+static uint64_t read_group_number(const char *folder, const char *name, const char *old_name)
 {
     char path[2 * PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    return read_number(path, "");
+    const uint64_t number = mr__cpu_read_number(path, "");
+    if (number != UINT64_MAX)
+        return number;
+    snprintf(path, sizeof path, "%s/%s", folder, old_name);
+    return mr__cpu_read_number(path, "");
 }
 
-static void apply_limit(const char *folder, const struct group_files *files, uint64_t *free_bytes,
-                        uint64_t *total_bytes)
+static void apply_limit(const char *folder, void *context)
 {
-    const uint64_t limit = read_group_number(folder, files->limit);
-    if (limit >= *total_bytes)
+    struct memory *memory = context;
+    const uint64_t limit = read_group_number(folder, "memory.max", "memory.limit_in_bytes");
+    if (limit == UINT64_MAX)
         return;
-    *total_bytes = limit;
+    if (limit < memory->total_bytes)
+        memory->total_bytes = limit;
 
-    const uint64_t usage = read_group_number(folder, files->usage);
+    const uint64_t usage = read_group_number(folder, "memory.current", "memory.usage_in_bytes");
     const uint64_t left = usage == UINT64_MAX ? limit : usage < limit ? limit - usage : 0;
-    if (left < *free_bytes)
-        *free_bytes = left;
-}
-
-/* Every group from the process's up to the top limits it. In a container the path may not exist below
- * the mount: then only the top does, which is the container's own group. */
-static void apply_groups(const char *root, const struct group_files *files, uint64_t *free_bytes,
-                         uint64_t *total_bytes)
-{
-    char group[LINE_BYTES], folder[PATH_MAX];
-    if (!find_group(root, files->membership, group))
-        return;
-
-    for (;;) {
-        snprintf(folder, sizeof folder, "%s%s%s", root, files->mount, group);
-        apply_limit(folder, files, free_bytes, total_bytes);
-        char *slash = strrchr(group, '/');
-        if (!slash)
-            return;
-        *slash = '\0';
-    }
+    if (left < memory->free_bytes)
+        memory->free_bytes = left;
 }
 
 void mr__cpu_machine_memory_of(const char *root, uint64_t *free_bytes, uint64_t *total_bytes)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/proc/meminfo", root);
-    const uint64_t total_kib = read_number(path, "MemTotal");
-    const uint64_t free_kib = read_number(path, "MemAvailable");
-    *total_bytes = total_kib == UINT64_MAX ? 0 : total_kib * 1024;
-    *free_bytes = free_kib == UINT64_MAX ? *total_bytes : free_kib * 1024;
-    if (*total_bytes == 0)
-        return;
+    const uint64_t total_kib = mr__cpu_read_number(path, "MemTotal");
+    const uint64_t free_kib = mr__cpu_read_number(path, "MemAvailable");
 
-    for (size_t i = 0; i < sizeof group_layouts / sizeof group_layouts[0]; i++)
-        apply_groups(root, &group_layouts[i], free_bytes, total_bytes);
+    struct memory memory = { 0, 0 };
+    if (total_kib != UINT64_MAX) {
+        memory.total_bytes = total_kib * 1024;
+        memory.free_bytes = free_kib == UINT64_MAX ? memory.total_bytes : free_kib * 1024;
+        mr__cpu_group_each(root, "memory", apply_limit, &memory);
+    }
+    *free_bytes = memory.free_bytes;
+    *total_bytes = memory.total_bytes;
 }
 
 void mr__cpu_machine_memory(uint64_t *free_bytes, uint64_t *total_bytes)

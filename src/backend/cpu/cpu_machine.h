@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Processors that the process may use; at least 1. */
+/* Processors that the process may use, at least 1: those it may run on, or as many as its control
+ * group's quota is worth when that is less. */
 uint32_t mr__cpu_machine_processors(void);
 
 /* True when a thread that waits by looking does not keep the one it waits for from running. */
@@ -22,7 +23,8 @@ void mr__cpu_machine_name(char *name, size_t name_bytes);
  * control group's when that allows less. */
 void mr__cpu_machine_memory(uint64_t *free_bytes, uint64_t *total_bytes);
 
-/* The same, from the files of a root folder: "" is the machine's own. For tests. */
+/* The same, from the files below a root folder; "" is the machine's own. For tests. */
 void mr__cpu_machine_memory_of(const char *root, uint64_t *free_bytes, uint64_t *total_bytes);
+uint32_t mr__cpu_machine_quota_of(const char *root); /* UINT32_MAX when there is none */
 
 #endif
