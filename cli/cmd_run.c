@@ -19,6 +19,7 @@ struct run_options {
     const char *device;
     const char **overrides;
     size_t override_count;
+    const char *report_path; /* NULL: none wanted */
     bool is_json, is_quiet, is_check, is_verified;
 };
 
@@ -36,6 +37,7 @@ static void print_help(void)
         "  --verify          afterwards, compare the outputs with a plain single-threaded\n"
         "                    reference\n"
         "  --json            the report as JSON on standard output\n"
+        "  --report FILE     the report as JSON in a file too, also of a run that failed\n"
         "  --quiet           no progress, no report; failures are still told\n"
         "  -h, --help        this text\n\n"
         "examples:\n"
@@ -147,6 +149,17 @@ static bool print_report(const struct run_options *options, mr_job *job)
     return fputs(text, out) >= 0 && fflush(out) == 0;
 }
 
+static bool save_report(const struct run_options *options, mr_job *job)
+{
+    if (!options->report_path)
+        return true;
+    FILE *file = fopen(options->report_path, "we");
+    if (!file)
+        return false;
+    const bool is_written = fputs(mr_job_report_json(job), file) >= 0;
+    return fclose(file) == 0 && is_written;
+}
+
 static int explain_failure(mr_status status)
 {
     if (status != MR_E_CANCELLED)
@@ -174,6 +187,10 @@ static int run_job(const struct run_options *options, mr_job *job)
         cli_complain("run", "the report could not be written to standard output");
         code = code ? code : CLI_FAILED;
     }
+    if (!save_report(options, job)) {
+        cli_complain("run", "the report could not be written to %s", options->report_path);
+        code = code ? code : CLI_FAILED;
+    }
     return code;
 }
 
@@ -195,12 +212,15 @@ static int act(const struct run_options *options)
 
 static int parse_options(int argc, char **argv, struct run_options *options)
 {
-    static const struct option names[] = {
-        { "device", required_argument, NULL, 'd' }, { "set", required_argument, NULL, 's' },
-        { "check", no_argument, NULL, 'c' },        { "verify", no_argument, NULL, 'v' },
-        { "json", no_argument, NULL, 'j' },         { "quiet", no_argument, NULL, 'q' },
-        { "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 }
-    };
+    static const struct option names[] = { { "device", required_argument, NULL, 'd' },
+                                           { "set", required_argument, NULL, 's' },
+                                           { "check", no_argument, NULL, 'c' },
+                                           { "verify", no_argument, NULL, 'v' },
+                                           { "json", no_argument, NULL, 'j' },
+                                           { "quiet", no_argument, NULL, 'q' },
+                                           { "report", required_argument, NULL, 'r' },
+                                           { "help", no_argument, NULL, 'h' },
+                                           { NULL, 0, NULL, 0 } };
     opterr = 0;
     for (int letter; (letter = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
         switch (letter) {
@@ -223,6 +243,9 @@ static int parse_options(int argc, char **argv, struct run_options *options)
             break;
         case 'q':
             options->is_quiet = true;
+            break;
+        case 'r':
+            options->report_path = optarg;
             break;
         case 'h':
             print_help();

@@ -146,6 +146,8 @@ static bool png_check(const struct mr__reading *reading, struct mr__sink *sink)
     }
     if (!check_image(reading, self))
         return false;
+    if (self->first != self)
+        return true;
     if (sink->input.is_counted && self->item >= sink->input.item_count) {
         mr__field_problem(reading, sink->node,
                           "there is no item %" PRIu64 " to show: the source has %" PRIu64
@@ -153,7 +155,7 @@ static bool png_check(const struct mr__reading *reading, struct mr__sink *sink)
                           self->item, sink->input.item_count);
         return false;
     }
-    return self->first != self || mr__output_check(reading, sink->node, sink->output.path, 0);
+    return mr__output_check(reading, sink->node, sink->output.path, 0);
 }
 
 static mr_status png_begin(struct mr__sink *sink)

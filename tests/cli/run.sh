@@ -37,6 +37,11 @@ shape = open("out.npy", "rb").read(128)
 assert b"'shape': (4, 96, 64)" in shape, shape
 PY
 
+expect 0 "$MILLRACE" run --report report.json job.yaml
+saw out '^try: done$'
+saw report.json '"status": "MR_OK"'
+expect 1 "$MILLRACE" run --report /dev/full job.yaml
+
 expect 2 "$MILLRACE" run --set stages.q.hihg=1 job.yaml
 saw err "hihg.*high"
 expect 2 "$MILLRACE" run --set source.generate.count=many job.yaml

@@ -27,7 +27,7 @@ absent() {
 
 no_leftovers() {
     local left
-    left=$(find . -name '*.part*' -o -name '*.tmp*' -o -name '.*.millrace*')
+    left=$(find . -name '*.part*' -o -name '*.tmp*' -o -name '.millrace-*')
     [ -z "$left" ] && return 0
     echo "left behind: $left"
     exit 1
