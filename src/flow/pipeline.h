@@ -30,6 +30,7 @@
 #define MR__HOST_PLACE 0u       /* where sources, sinks and CPU stages are */
 #define MR__SKIPPED_LIMIT 1024u /* skipped items that are listed */
 #define MR__SAMPLE_PERIOD 16u   /* one parcel in so many is timed */
+#define MR__SLOW_NS 10000u /* a source or sink that took so long for one is timed for every one */
 #define MR__PARCEL_LIMIT 65536u /* items in a parcel at most */
 #define MR__SEALED 0x80000000u  /* slot.fill: no more items go in */
 #define MR__WRITING 0x40000000u /* slot.fill: the source is noting an item */
@@ -245,6 +246,7 @@ struct mr__sink_run {
     uint64_t staged; /* parcels whose carrying out has begun */
     uint64_t items, bytes;
     uint64_t busy_ns, sampled_items;
+    bool is_slow; /* every parcel is timed */
 };
 
 /* What ended the run early: the failure of the lowest item. */
@@ -285,6 +287,7 @@ struct mr__run {
     uint32_t sink_count;
     struct mr__tally *tallies; /* one for each node report */
     uint64_t source_busy_ns, source_sampled_items;
+    bool source_is_slow; /* every parcel is timed */
 
     pthread_t source_thread, submit_thread;
     bool has_source_thread, has_submit_thread;

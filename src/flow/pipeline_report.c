@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a run did, node by node. Times are taken of one parcel in MR__SAMPLE_PERIOD and scaled up.
+ * What a run did, node by node. Times are taken of one parcel in MR__SAMPLE_PERIOD and scaled up; of
+ * sources and sinks that are slow, of every parcel.
  */
 #include "flow/pipeline.h"
 
@@ -57,6 +58,9 @@ static void finish_node(mr_node_report *node, uint64_t items, uint64_t busy_ns,
 {
     node->items = items;
     node->busy_ns = scale(busy_ns, sampled_items, items);
+    /* Samples of a node that works by fits and starts may add up to more than there was. */
+    if (node->busy_ns > elapsed_ns * node->replicas)
+        node->busy_ns = elapsed_ns * node->replicas;
     const uint64_t each = node->busy_ns / node->replicas;
     node->wait_ns = elapsed_ns > each ? elapsed_ns - each : 0;
 }

@@ -171,13 +171,16 @@ static void deliver(struct mr__sink_run *run, struct mr__slot *slot)
     mr_pipeline *pipeline = slot->pipeline;
     mr_device *clock = pipeline->plan->clock_device;
     const uint64_t items = run->items, bytes = run->bytes;
-    const uint64_t start = slot->is_sampled ? mr_device_now_ns(clock) : 0;
+    const bool is_timed = slot->is_sampled || run->is_slow;
+    const uint64_t start = is_timed ? mr_device_now_ns(clock) : 0;
     if (pipeline->plan->sink_count)
         deliver_items(run, slot);
     else
         count_passed(run, slot);
-    if (slot->is_sampled) {
-        run->busy_ns += mr_device_now_ns(clock) - start;
+    if (is_timed) {
+        const uint64_t busy_ns = mr_device_now_ns(clock) - start;
+        run->is_slow |= busy_ns >= MR__SLOW_NS;
+        run->busy_ns += busy_ns;
         run->sampled_items += slot->item_count;
     }
     if (run->sink == 0) {

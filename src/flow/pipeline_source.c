@@ -280,14 +280,17 @@ static bool fill_one(mr_pipeline *pipeline, bool is_shared)
     struct mr__run *run = pipeline->run;
     const struct mr__plan *plan = pipeline->plan;
     struct mr__slot *slot = open_slot(pipeline);
-    const uint64_t start = slot->is_sampled ? mr_device_now_ns(plan->clock_device) : 0;
+    const bool is_timed = slot->is_sampled || run->source_is_slow;
+    const uint64_t start = is_timed ? mr_device_now_ns(plan->clock_device) : 0;
     enum outcome outcome = FILLED;
     if (plan->source->source.memory)
         fill_from_memory(pipeline, slot);
     else
         outcome = fill_parcel(pipeline, slot, is_shared);
-    if (slot->is_sampled && outcome == FILLED) {
-        run->source_busy_ns += mr_device_now_ns(plan->clock_device) - start;
+    if (is_timed && outcome == FILLED) {
+        const uint64_t busy_ns = mr_device_now_ns(plan->clock_device) - start;
+        run->source_is_slow |= busy_ns >= MR__SLOW_NS;
+        run->source_busy_ns += busy_ns;
         run->source_sampled_items +=
             atomic_load_explicit(&slot->fill, memory_order_relaxed) & ~MR__SEALED;
     }

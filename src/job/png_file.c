@@ -149,7 +149,8 @@ static bool write_rows(struct image *image, mr_type dtype, uint32_t height, uint
     png_set_user_limits(image->png, SIDE_LIMIT, SIDE_LIMIT);
     png_set_IHDR(image->png, image->info, width, height, depth, PNG_COLOR_TYPE_GRAY,
                  PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
-    png_set_compression_level(image->png, 3); /* a preview: quick rather than small */
+    png_set_compression_level(image->png, 1); /* a preview: quick rather than small */
+    png_set_filter(image->png, PNG_FILTER_TYPE_BASE, PNG_FILTER_UP);
     png_write_info(image->png, image->info);
     if (depth == 16)
         png_set_swap(image->png);
