@@ -24,10 +24,11 @@ extern "C" {
 typedef struct mr_buffer mr_buffer;
 
 typedef enum mr_place {
-    MR_PLACE_DEVICE = 0,   /* memory of the device. CPU: host memory, aligned to a page */
-    MR_PLACE_PINNED = 1,   /* host memory that the device copies at full speed */
-    MR_PLACE_PAGEABLE = 2  /* ordinary host memory: "asynchronous" copies from or to it on a GPU block
-                              the submitting thread; staging.h is the way around */
+    MR_PLACE_DEVICE = 0, /* memory of the device. CPU: host memory, aligned to a page */
+    MR_PLACE_PINNED = 1, /* host memory that the device copies at full speed */
+    /* Ordinary host memory: "asynchronous" copies from or to it on a GPU block the submitting
+     * thread; staging.h is the way around. */
+    MR_PLACE_PAGEABLE = 2
 } mr_place;
 
 typedef struct mr_buffer_options {
@@ -49,8 +50,8 @@ MR_API MR_MUST_USE mr_status mr_buffer_create_ordered(mr_stream *stream, size_t 
 
 /* Makes existing host memory copy at pinned speed (page-locks it where the device needs that), until
  * the buffer is destroyed. Slow (about 30 ms per GiB): not for steady state. May block. */
-MR_API MR_MUST_USE mr_status mr_buffer_register(mr_device *device, void *address,
-                                                size_t size_bytes, mr_buffer **out);
+MR_API MR_MUST_USE mr_status mr_buffer_register(mr_device *device, void *address, size_t size_bytes,
+                                                mr_buffer **out);
 
 /* A view of memory that others own: device, pinned or pageable as `place` says. MR_PLACE_DEVICE: the
  * address is the device's. Nothing is allocated or pinned. */

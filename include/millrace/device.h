@@ -29,34 +29,36 @@ typedef struct mr_device mr_device;
 /* Zero means the default for every field. Options count only for the first open of a device; a later
  * open with other options gives the device as it is. */
 typedef struct mr_device_options {
-    uint32_t worker_count; /* CPU: threads that run work; 0 = one per CPU this process may use; at
-                              most 1024. CUDA: ignored */
+    /* CPU: threads that run work; 0 = one per CPU this process may use; at most 1024. CUDA:
+     * ignored. */
+    uint32_t worker_count;
 } mr_device_options;
 
 /* What the device is and can do. Sizes in bytes; 0 where unknown. */
 typedef struct mr_device_properties {
-    char id[32];                /* "cpu", "cuda:0" */
-    char name[MR_NAME_BYTES];   /* the maker's name */
-    uint64_t memory_bytes;      /* total device memory */
-    uint32_t copy_engine_count; /* engines that copy beside kernels: 0 none, 1 one way at a time,
-                                   2 or more both ways at once. CPU: 0 */
-    uint32_t multiprocessor_count;   /* CPU: worker threads */
+    char id[32];              /* "cpu", "cuda:0" */
+    char name[MR_NAME_BYTES]; /* the maker's name */
+    uint64_t memory_bytes;    /* total device memory */
+    /* Engines that copy beside kernels: 0 none, 1 one way at a time, 2 or more both ways at
+     * once. CPU: 0. */
+    uint32_t copy_engine_count;
+    uint32_t multiprocessor_count; /* CPU: worker threads */
     uint32_t threads_per_block_limit;
     uint32_t shared_bytes_per_block; /* CPU: 0 */
-    int priority_lowest;        /* numerically largest; 0 */
-    int priority_highest;       /* numerically smallest, for example -5 */
-    uint32_t compute_major;     /* CUDA compute capability, "9" of 9.0 */
+    int priority_lowest;             /* numerically largest; 0 */
+    int priority_highest;            /* numerically smallest, for example -5 */
+    uint32_t compute_major;          /* CUDA compute capability, "9" of 9.0 */
     uint32_t compute_minor;
-    uint32_t driver_version;    /* CUDA: 13000 is 13.0 */
+    uint32_t driver_version; /* CUDA: 13000 is 13.0 */
     bool has_concurrent_kernels;
     bool can_overlap_copy_and_kernel;
     bool can_overlap_both_copies;
-    bool has_ordered_pools;     /* allocation in stream order */
-    bool is_host_memory;        /* device memory is host memory: a copy to it can be left out */
-    bool is_integrated;         /* shares its memory with the host by hardware */
+    bool has_ordered_pools; /* allocation in stream order */
+    bool is_host_memory;    /* device memory is host memory: a copy to it can be left out */
+    bool is_integrated;     /* shares its memory with the host by hardware */
     bool has_error_correction;
     uint32_t pci_domain, pci_bus, pci_device; /* CUDA: its place on the bus */
-    int numa_node;              /* host memory nearest to it; -1 unknown */
+    int numa_node;                            /* host memory nearest to it; -1 unknown */
 } mr_device_properties;
 
 /* Opens a device by name. `options` may be NULL. May block (the CUDA driver starts on first use; its
@@ -94,9 +96,9 @@ MR_API void *mr_device_native(const mr_device *device);
 
 /* One line of what could be here: each backend answers with its devices, or with why it has none. */
 typedef struct mr_device_listing {
-    char id[32];               /* "cpu", "cuda:0"; "cuda" when the backend has no device */
+    char id[32]; /* "cpu", "cuda:0"; "cuda" when the backend has no device */
     bool is_available;
-    char reason[256];          /* why not, and how to get it; "" when available */
+    char reason[256]; /* why not, and how to get it; "" when available */
 } mr_device_listing;
 
 /* Writes at most `capacity` lines and the number there is to `*count`. Never fails for lack of a

@@ -145,10 +145,11 @@ typedef struct mr_job_report {
     double seconds;
     double bytes_per_second; /* from the source */
     double items_per_second;
-    double verify_seconds;              /* 0 when nothing was compared */
-    const char *device;                 /* the job's: "cuda:0" */
-    const mr_pipeline_report *pipeline; /* items, bytes, slots, chunk, nodes, overlap, skipped; NULL
-                                           when the run failed before it started */
+    double verify_seconds; /* 0 when nothing was compared */
+    const char *device;    /* the job's: "cuda:0" */
+    /* Items, bytes, slots, chunk, nodes, overlap, skipped; NULL when the run failed before it
+     * started. */
+    const mr_pipeline_report *pipeline;
     const mr_job_output *outputs;
     size_t output_count;
 } mr_job_report;

@@ -29,12 +29,20 @@ extern "C" {
 typedef struct mr_kernel mr_kernel;
 
 typedef enum mr_type {
-    MR_TYPE_U8 = 1, MR_TYPE_I8, MR_TYPE_U16, MR_TYPE_I16, MR_TYPE_U32, MR_TYPE_I32, MR_TYPE_U64,
-    MR_TYPE_I64, MR_TYPE_F32, MR_TYPE_F64
+    MR_TYPE_U8 = 1,
+    MR_TYPE_I8,
+    MR_TYPE_U16,
+    MR_TYPE_I16,
+    MR_TYPE_U32,
+    MR_TYPE_I32,
+    MR_TYPE_U64,
+    MR_TYPE_I64,
+    MR_TYPE_F32,
+    MR_TYPE_F64
 } mr_type;
 
-MR_API size_t mr_type_size(mr_type type);       /* bytes; 0 for no type. [any thread] */
-MR_API const char *mr_type_name(mr_type type);  /* "f32". Static. [any thread] */
+MR_API size_t mr_type_size(mr_type type);      /* bytes; 0 for no type. [any thread] */
+MR_API const char *mr_type_name(mr_type type); /* "f32". Static. [any thread] */
 MR_API mr_status mr_type_parse(const char *name, mr_type *out); /* "f32", "float32", "uint16"... */
 
 typedef enum mr_access {
@@ -67,21 +75,23 @@ typedef struct mr_slice {
 typedef void (*mr_native_kernel)(const mr_slice *slice, void *const *arguments);
 
 typedef enum mr_kernel_language {
-    MR_KERNEL_PORTABLE = 0, /* C source with <millrace/portable.h>; CPU: compiled with the system's
-                               C compiler ($CC, cc, gcc or clang); GPU: with NVRTC */
-    MR_KERNEL_CUDA = 1,     /* CUDA source; GPU only */
-    MR_KERNEL_IMAGE = 2,    /* PTX, cubin or fatbin; GPU only */
-    MR_KERNEL_NATIVE = 3    /* a C function; CPU only */
+    /* C source with <millrace/portable.h>; CPU: compiled with the system's C compiler ($CC, cc,
+     * gcc or clang); GPU: with NVRTC. */
+    MR_KERNEL_PORTABLE = 0,
+    MR_KERNEL_CUDA = 1,  /* CUDA source; GPU only */
+    MR_KERNEL_IMAGE = 2, /* PTX, cubin or fatbin; GPU only */
+    MR_KERNEL_NATIVE = 3 /* a C function; CPU only */
 } mr_kernel_language;
 
 typedef struct mr_kernel_options {
     mr_kernel_language language;
-    const char *name;          /* the entry point (extern "C" in CUDA source). Required; copied */
-    const char *path;          /* read the source or image from this file, or: */
-    const char *source;        /* the source as text, or the image's bytes; borrowed for the call */
-    size_t source_bytes;       /* of an image; 0 for text */
-    const char *signature;     /* required for CUDA, IMAGE and NATIVE. PORTABLE: NULL takes the
-                                  source's own; text must equal it, else MR_E_SIGNATURE */
+    const char *name;    /* the entry point (extern "C" in CUDA source). Required; copied */
+    const char *path;    /* read the source or image from this file, or: */
+    const char *source;  /* the source as text, or the image's bytes; borrowed for the call */
+    size_t source_bytes; /* of an image; 0 for text */
+    /* Required for CUDA, IMAGE and NATIVE. PORTABLE: NULL takes the source's own; text must
+     * equal it, else MR_E_SIGNATURE. */
+    const char *signature;
     const char *flags;         /* more compiler flags, separated by blanks; copied */
     mr_native_kernel function; /* NATIVE */
     bool is_cache_off;         /* compile afresh and keep nothing on disk */
@@ -109,8 +119,8 @@ MR_API MR_MUST_USE mr_status mr_signature_parse(const char *text, mr_parameter *
 
 /* One argument. Made by the functions below; buffers are borrowed until the launch has run. */
 typedef struct mr_argument {
-    mr_access access;  /* VALUE, or anything else for a buffer */
-    mr_type type;      /* of a value; 0 for a buffer: any element type */
+    mr_access access; /* VALUE, or anything else for a buffer */
+    mr_type type;     /* of a value; 0 for a buffer: any element type */
     mr_buffer *buffer;
     size_t offset;     /* bytes into the buffer; a multiple of the element's size */
     size_t size_bytes; /* of the range; 0 = to the end. Used for checks and records */
@@ -124,10 +134,11 @@ typedef struct mr_argument {
 
 MR_API mr_argument mr_argument_buffer(mr_buffer *buffer);
 MR_API mr_argument mr_argument_range(mr_buffer *buffer, size_t offset, size_t size_bytes);
-MR_API mr_argument mr_argument_u64(uint64_t value); /* fits any integer parameter that can hold it */
+/* Integers fit any integer parameter that can hold them. */
+MR_API mr_argument mr_argument_u64(uint64_t value);
 MR_API mr_argument mr_argument_i64(int64_t value);
-MR_API mr_argument mr_argument_f32(float value);    /* fits f32 and f64 */
-MR_API mr_argument mr_argument_f64(double value);   /* fits f64, and f32 by rounding */
+MR_API mr_argument mr_argument_f32(float value);  /* fits f32 and f64 */
+MR_API mr_argument mr_argument_f64(double value); /* fits f64, and f32 by rounding */
 
 /* The shape of a launch. Zero means auto for every field but `count`. */
 typedef struct mr_launch {

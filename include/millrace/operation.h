@@ -19,15 +19,15 @@ typedef enum mr_operation_kind {
     MR_OPERATION_COPY = 1,
     MR_OPERATION_FILL,
     MR_OPERATION_LAUNCH,
-    MR_OPERATION_CALL,        /* host function in stream order */
-    MR_OPERATION_RECORD,      /* event record */
-    MR_OPERATION_WAIT,        /* the stream waits for a point of another stream */
-    MR_OPERATION_WAIT_SKIPPED,/* asked for, but already implied */
-    MR_OPERATION_ALLOCATE,    /* device or pinned memory, not in stream order */
+    MR_OPERATION_CALL,         /* host function in stream order */
+    MR_OPERATION_RECORD,       /* event record */
+    MR_OPERATION_WAIT,         /* the stream waits for a point of another stream */
+    MR_OPERATION_WAIT_SKIPPED, /* asked for, but already implied */
+    MR_OPERATION_ALLOCATE,     /* device or pinned memory, not in stream order */
     MR_OPERATION_FREE,
     MR_OPERATION_ALLOCATE_ORDERED,
     MR_OPERATION_FREE_ORDERED,
-    MR_OPERATION_REGISTER,    /* existing memory pinned */
+    MR_OPERATION_REGISTER, /* existing memory pinned */
     MR_OPERATION_UNREGISTER,
     MR_OPERATION_HOST_WAIT,   /* a host thread waits for a stream or an event */
     MR_OPERATION_SYNCHRONIZE, /* device-wide */
@@ -42,7 +42,7 @@ typedef struct mr_operation_access {
     uint64_t buffer_id; /* unique in the process */
     uint64_t address;   /* of the range's first byte, as the device or the host sees it */
     uint64_t size_bytes;
-    mr_access access;   /* IN, OUT or INOUT */
+    mr_access access; /* IN, OUT or INOUT */
     mr_place place;
 } mr_operation_access;
 

@@ -47,16 +47,19 @@ typedef enum mr_error_policy {
 /* Zero means the default for every field. */
 typedef struct mr_pipeline_options {
     const char *name;
-    uint64_t chunk_bytes;    /* a parcel's size at its largest edge; 0 = auto, from the measured copy
-                                latency and bandwidth. A single item may be larger */
-    uint32_t parcel_items;   /* items in a parcel at most; 0 = auto. 1 = never merged */
-    uint32_t slot_count;     /* parcels in flight at most; 0 = auto; 1 to 1024 */
+    /* A parcel's size at its largest edge; 0 = auto, from the measured copy latency and
+     * bandwidth. A single item may be larger. */
+    uint64_t chunk_bytes;
+    uint32_t parcel_items; /* items in a parcel at most; 0 = auto. 1 = never merged */
+    uint32_t slot_count;   /* parcels in flight at most; 0 = auto; 1 to 1024 */
     mr_error_policy on_error;
-    uint32_t retry_limit;    /* times a failed item's stage is tried again, inputs untouched, before
-                                on_error applies; for failures that the stage's function reports */
-    uint64_t memory_limit;   /* bytes of slots per device at most; 0 = half of what is free */
-    bool is_measured;        /* sample device times for the report (timing events on one parcel in
-                                sixteen). Without it busy times are of the host's view */
+    /* Times a failed item's stage is tried again, inputs untouched, before on_error applies; for
+     * failures that the stage's function reports. */
+    uint32_t retry_limit;
+    uint64_t memory_limit; /* bytes of slots per device at most; 0 = half of what is free */
+    /* Sample device times for the report (timing events on one parcel in sixteen). Without it
+     * busy times are of the host's view. */
+    bool is_measured;
 } mr_pipeline_options;
 
 MR_API MR_MUST_USE mr_status mr_pipeline_create(const mr_pipeline_options *options,
@@ -83,18 +86,19 @@ typedef mr_status (*mr_source_next)(void *context, mr_source_item *item);
 
 typedef struct mr_source_options {
     const char *name;
-    mr_source_next next;       /* required unless `memory` is set */
-    void (*give_back)(void *context, uint64_t first_index, uint32_t item_count); /* lent items are no
-                                  longer read; in order, one call at a time, by a sink's or the
-                                  waiting thread. May be NULL */
-    void (*interrupt)(void *context); /* called once when the run is to end before the source does
-                                  (cancel, drain, failure), by the thread that found out. NULL: none */
+    mr_source_next next; /* required unless `memory` is set */
+    /* Lent items are no longer read; in order, one call at a time, by a sink's or the waiting
+     * thread. May be NULL. */
+    void (*give_back)(void *context, uint64_t first_index, uint32_t item_count);
+    /* Called once when the run is to end before the source does (cancel, drain, failure), by the
+     * thread that found out. NULL: none. */
+    void (*interrupt)(void *context);
     void *context;
-    size_t item_bytes;         /* the largest item. Required, unless `memory`: there 0 = auto chunks */
-    uint64_t item_count;       /* if known: for checks and progress; 0 = unknown */
-    bool is_lending;           /* `next` lends */
-    bool is_pageable;          /* lent addresses are ordinary memory: stage them for a GPU */
-    bool is_inline;            /* called by the submitting thread: no hand-over, must not block */
+    size_t item_bytes;   /* the largest item. Required, unless `memory`: there 0 = auto chunks */
+    uint64_t item_count; /* if known: for checks and progress; 0 = unknown */
+    bool is_lending;     /* `next` lends */
+    bool is_pageable;    /* lent addresses are ordinary memory: stage them for a GPU */
+    bool is_inline;      /* called by the submitting thread: no hand-over, must not block */
     /* The simplest source: one range of memory, cut into items of item_bytes (the last may be
      * shorter). `granule_bytes`: auto chunks are a multiple of it (0 = 4096). */
     mr_buffer *memory;
@@ -120,20 +124,21 @@ typedef struct mr_parcel_view {
 } mr_parcel_view;
 
 typedef struct mr_stage_call {
-    mr_stream *stream;          /* enqueue here; inputs are ready and the output is free in its order */
+    mr_stream *stream; /* enqueue here; inputs are ready and the output is free in its order */
     mr_device *device;
-    uint64_t first_index;       /* of the parcel's first item in this call */
-    uint32_t item_count;        /* items in this call: 1 unless is_parcel_wise */
+    uint64_t first_index; /* of the parcel's first item in this call */
+    uint32_t item_count;  /* items in this call: 1 unless is_parcel_wise */
     uint32_t input_count;
     const mr_parcel_view *inputs;
-    mr_parcel_view *output;     /* NULL for a stage without output */
-    uint32_t replica;           /* 0 to replicas-1: per-replica state; calls of one replica run in order */
-    uint32_t attempt;           /* 0, then 1... on retries */
-    mr_buffer *device_sizes;    /* set by the stage when the device decides the output sizes: item_count
-                                   u64 values, written by work on `stream`. Costs a host wait */
+    mr_parcel_view *output; /* NULL for a stage without output */
+    uint32_t replica; /* 0 to replicas-1: per-replica state; calls of one replica run in order */
+    uint32_t attempt; /* 0, then 1... on retries */
+    /* Set by the stage when the device decides the output sizes: item_count u64 values, written
+     * by work on `stream`. Costs a host wait. */
+    mr_buffer *device_sizes;
     size_t device_sizes_offset;
-    uint32_t slice_limit;       /* for mr_launch: 1 where parcels, not slices of one, are spread over
-                                   the workers; else 0 */
+    /* For mr_launch: 1 where parcels, not slices of one, are spread over the workers; else 0. */
+    uint32_t slice_limit;
 } mr_stage_call;
 
 /* Enqueues the stage's work for call->item_count items and returns; must not wait for it. */
@@ -144,7 +149,7 @@ typedef struct mr_host_call {
     uint64_t first_index;
     uint32_t item_count;
     uint32_t input_count;
-    const void *const *inputs;      /* one address per input: item k at + k * input_strides */
+    const void *const *inputs; /* one address per input: item k at + k * input_strides */
     const size_t *input_strides;
     const size_t *const *input_sizes;
     void *output;
@@ -159,25 +164,27 @@ typedef mr_status (*mr_stage_work)(void *context, mr_host_call *call);
 
 typedef struct mr_stage_options {
     const char *name;
-    mr_device *device;          /* required; where the stage's stream and output live */
-    mr_stage_submit submit;     /* one of submit and work */
-    mr_stage_work work;         /* host work: runs on the CPU device, whatever `device` its neighbours
-                                   have; `device` must be a CPU device */
+    mr_device *device;      /* required; where the stage's stream and output live */
+    mr_stage_submit submit; /* one of submit and work */
+    /* Host work: runs on the CPU device, whatever `device` its neighbours have; `device` must be
+     * a CPU device. */
+    mr_stage_work work;
     void *context;
     mr_node inputs[MR_NODE_INPUT_LIMIT]; /* all 0: the node added last */
-    size_t output_bytes;        /* of the largest output item; 0 = what output_size says of the largest
-                                   inputs, or as the first input */
-    bool has_no_output;         /* reads only; nothing may follow it */
-    size_t (*output_size)(void *context, uint64_t index, const size_t *input_sizes); /* the preset of
-                                   sizes[k]; NULL = output_bytes if that is set, else the first input's
-                                   size */
-    uint32_t replicas;          /* 0 or 1: items in order, one after the other (the stage may keep
-                                   state). n: up to n parcels at once; items are independent.
-                                   MR_REPLICAS_AUTO: as many as pay */
-    bool is_parcel_wise;        /* one call for a whole parcel instead of one per item */
-    bool is_in_place;           /* the output is the input's memory (the stage then sees equal buffers)
-                                   where nobody else reads that input; such a stage is not retried */
-    int priority;               /* of its stream */
+    /* Of the largest output item; 0 = what output_size says of the largest inputs, or as the
+     * first input. */
+    size_t output_bytes;
+    bool has_no_output; /* reads only; nothing may follow it */
+    /* The preset of sizes[k]; NULL = output_bytes if that is set, else the first input's size. */
+    size_t (*output_size)(void *context, uint64_t index, const size_t *input_sizes);
+    /* 0 or 1: items in order, one after the other (the stage may keep state). n: up to n parcels
+     * at once; items are independent. MR_REPLICAS_AUTO: as many as pay. */
+    uint32_t replicas;
+    bool is_parcel_wise; /* one call for a whole parcel instead of one per item */
+    /* The output is the input's memory (the stage then sees equal buffers) where nobody else
+     * reads that input; such a stage is not retried. */
+    bool is_in_place;
+    int priority; /* of its stream */
 } mr_stage_options;
 
 MR_API MR_MUST_USE mr_status mr_pipeline_add_stage(mr_pipeline *pipeline,
@@ -187,7 +194,7 @@ MR_API MR_MUST_USE mr_status mr_pipeline_add_stage(mr_pipeline *pipeline,
 
 typedef struct mr_sink_item {
     uint64_t index;
-    const void *data;  /* in host memory; where the sink lent, its own memory */
+    const void *data; /* in host memory; where the sink lent, its own memory */
     size_t size_bytes;
 } mr_sink_item;
 
@@ -196,15 +203,15 @@ typedef mr_status (*mr_sink_take)(void *context, const mr_sink_item *item);
 
 typedef struct mr_sink_options {
     const char *name;
-    mr_sink_take take;         /* may be NULL with `memory` */
+    mr_sink_take take; /* may be NULL with `memory` */
     /* Lends memory of the sink's for item `index` (capacity: the edge's item size), before its work is
      * submitted, on the submitting thread; *data = NULL: no more room is a failure. May be NULL: the
      * pipeline's slots. Lent memory of an item that is skipped is not taken. */
     mr_status (*lend)(void *context, uint64_t index, size_t capacity_bytes, void **data);
     void *context;
-    mr_node input;             /* 0: the node added last */
-    bool is_pageable;          /* lent addresses are ordinary memory: stage them */
-    bool is_inline;            /* called by the submitting thread */
+    mr_node input;    /* 0: the node added last */
+    bool is_pageable; /* lent addresses are ordinary memory: stage them */
+    bool is_inline;   /* called by the submitting thread */
     /* The simplest sink: items one after the other into one range (item k at k * item size). */
     mr_buffer *memory;
     size_t memory_offset;
@@ -248,16 +255,16 @@ typedef enum mr_node_kind {
 } mr_node_kind;
 
 typedef struct mr_node_report {
-    mr_node node;           /* 0 for implied copies */
+    mr_node node; /* 0 for implied copies */
     mr_node_kind kind;
-    char name[64];          /* "copy in", "median", "copy out"... */
+    char name[64]; /* "copy in", "median", "copy out"... */
     char device[32];
     uint64_t items, bytes_in, bytes_out;
-    uint64_t busy_ns;       /* time the node's work ran; device time where sampled and scaled up */
-    uint64_t wait_ns;       /* time it was ready but starved or blocked (elapsed - busy for streams) */
+    uint64_t busy_ns; /* time the node's work ran; device time where sampled and scaled up */
+    uint64_t wait_ns; /* time it was ready but starved or blocked (elapsed - busy for streams) */
     uint64_t failures, retries;
     uint32_t replicas;
-    bool is_sampled;        /* busy_ns comes from device timing */
+    bool is_sampled; /* busy_ns comes from device timing */
 } mr_node_report;
 
 typedef struct mr_skipped_item {
@@ -268,20 +275,21 @@ typedef struct mr_skipped_item {
 } mr_skipped_item;
 
 typedef struct mr_pipeline_report {
-    uint64_t items_in, items_out, items_skipped; /* items_in = items_out + items_skipped on success */
+    /* items_in = items_out + items_skipped on success. */
+    uint64_t items_in, items_out, items_skipped;
     uint64_t bytes_in, bytes_out;
     uint64_t elapsed_ns;
-    uint64_t chunk_bytes;      /* as used */
-    uint32_t parcel_items;     /* the most in one parcel */
+    uint64_t chunk_bytes;  /* as used */
+    uint32_t parcel_items; /* the most in one parcel */
     uint32_t slot_count;
     uint32_t stream_count;
     uint64_t parcels;
-    uint64_t slot_memory_bytes;/* all devices and pinned host memory */
-    double overlap;            /* (sum of busy times) / elapsed: 1 = nothing overlapped */
-    double overlap_bound;      /* (sum of busy times) / (longest busy time): the most there could be */
+    uint64_t slot_memory_bytes; /* all devices and pinned host memory */
+    double overlap;             /* (sum of busy times) / elapsed: 1 = nothing overlapped */
+    double overlap_bound; /* (sum of busy times) / (longest busy time): the most there could be */
     const mr_node_report *nodes;
     size_t node_count;
-    size_t bottleneck;         /* index into nodes: the busiest */
+    size_t bottleneck;              /* index into nodes: the busiest */
     const mr_skipped_item *skipped; /* the first 1024 in item order */
     size_t skipped_count;
 } mr_pipeline_report;

@@ -34,36 +34,38 @@ extern "C" {
 typedef struct mr_ring mr_ring;
 
 typedef enum mr_ring_policy {
-    MR_RING_BLOCK = 0,       /* acquire waits for a free slot */
-    MR_RING_DROP_OLDEST = 1, /* acquire takes the oldest published slot that no consumer holds; its
-                                contents are lost and counted. Waits when all are held */
-    MR_RING_FAIL = 2         /* acquire answers MR_E_BUSY when no slot is free */
+    MR_RING_BLOCK = 0, /* acquire waits for a free slot */
+    /* Acquire takes the oldest published slot that no consumer holds; its contents are lost and
+     * counted. Waits when all are held. */
+    MR_RING_DROP_OLDEST = 1,
+    MR_RING_FAIL = 2 /* acquire answers MR_E_BUSY when no slot is free */
 } mr_ring_policy;
 
 typedef struct mr_ring_options {
-    uint32_t slot_count;       /* 0 = 4; 1 to 65536 */
-    size_t slot_bytes;         /* required */
-    mr_place place;            /* where the slots live */
+    uint32_t slot_count; /* 0 = 4; 1 to 65536 */
+    size_t slot_bytes;   /* required */
+    mr_place place;      /* where the slots live */
     mr_ring_policy policy;
-    uint32_t broadcast_count;  /* 0: consumers share the items, each item to one. n: every item goes to
-                                  each of n consumers, numbered 0 to n-1; at most 64 */
-    const char *name;          /* copied; NULL picks one */
+    /* 0: consumers share the items, each item to one. n: every item goes to each of n consumers,
+     * numbered 0 to n-1; at most 64. */
+    uint32_t broadcast_count;
+    const char *name; /* copied; NULL picks one */
 } mr_ring_options;
 
 /* A slot as lent to a producer or a consumer. */
 typedef struct mr_slot {
-    mr_buffer *buffer;  /* the slot's memory is the whole of this buffer */
-    uint32_t index;     /* 0 to slot_count - 1 */
-    uint64_t sequence;  /* 0, 1, 2...: the item's place in publishing order (consumers) */
-    size_t size_bytes;  /* set by the producer before publish; what a consumer may read */
-    uint64_t user;      /* carried from producer to consumer */
+    mr_buffer *buffer; /* the slot's memory is the whole of this buffer */
+    uint32_t index;    /* 0 to slot_count - 1 */
+    uint64_t sequence; /* 0, 1, 2...: the item's place in publishing order (consumers) */
+    size_t size_bytes; /* set by the producer before publish; what a consumer may read */
+    uint64_t user;     /* carried from producer to consumer */
 } mr_slot;
 
 typedef struct mr_ring_statistics {
     uint64_t published, taken, released, dropped;
-    uint64_t producer_waits, consumer_waits;     /* times the host had to wait */
+    uint64_t producer_waits, consumer_waits; /* times the host had to wait */
     uint64_t producer_wait_ns, consumer_wait_ns;
-    uint32_t filled_count, filled_peak;          /* published and not yet released */
+    uint32_t filled_count, filled_peak; /* published and not yet released */
 } mr_ring_statistics;
 
 /* Allocates all slots. May block. */

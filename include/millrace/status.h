@@ -22,23 +22,23 @@ extern "C" {
 
 typedef enum mr_status {
     MR_OK = 0,
-    MR_END = 1,             /* the sequence has ended; nothing failed */
-    MR_E_INVALID = -1,      /* an argument or option is out of range */
-    MR_E_STATE = -2,        /* right call, wrong moment */
-    MR_E_NO_MEMORY = -3,    /* out of memory; nothing changed */
-    MR_E_BUSY = -4,         /* not finished yet; try again */
-    MR_E_TIMEOUT = -5,      /* the time given ran out; work continues */
-    MR_E_UNSUPPORTED = -6,  /* this backend cannot do it */
-    MR_E_UNAVAILABLE = -7,  /* the backend, device or tool is not here */
-    MR_E_DEVICE = -8,       /* the driver refused or failed; see mr_last_error() */
-    MR_E_CLOSED = -9,       /* the other side has gone; no more will come or be taken */
-    MR_E_CANCELLED = -10,   /* stopped on request before it was done */
-    MR_E_CALLBACK = -11,    /* a function of the caller's reported failure */
-    MR_E_IO = -12,          /* reading or writing a file failed */
-    MR_E_FORMAT = -13,      /* data or text from outside is malformed */
-    MR_E_COMPILE = -14,     /* a kernel's source does not compile */
-    MR_E_SIGNATURE = -15,   /* arguments differ from the kernel's declared signature */
-    MR_E_MISMATCH = -16     /* a result differs from its reference */
+    MR_END = 1,            /* the sequence has ended; nothing failed */
+    MR_E_INVALID = -1,     /* an argument or option is out of range */
+    MR_E_STATE = -2,       /* right call, wrong moment */
+    MR_E_NO_MEMORY = -3,   /* out of memory; nothing changed */
+    MR_E_BUSY = -4,        /* not finished yet; try again */
+    MR_E_TIMEOUT = -5,     /* the time given ran out; work continues */
+    MR_E_UNSUPPORTED = -6, /* this backend cannot do it */
+    MR_E_UNAVAILABLE = -7, /* the backend, device or tool is not here */
+    MR_E_DEVICE = -8,      /* the driver refused or failed; see mr_last_error() */
+    MR_E_CLOSED = -9,      /* the other side has gone; no more will come or be taken */
+    MR_E_CANCELLED = -10,  /* stopped on request before it was done */
+    MR_E_CALLBACK = -11,   /* a function of the caller's reported failure */
+    MR_E_IO = -12,         /* reading or writing a file failed */
+    MR_E_FORMAT = -13,     /* data or text from outside is malformed */
+    MR_E_COMPILE = -14,    /* a kernel's source does not compile */
+    MR_E_SIGNATURE = -15,  /* arguments differ from the kernel's declared signature */
+    MR_E_MISMATCH = -16    /* a result differs from its reference */
 } mr_status;
 
 /* The constant's name, "MR_E_TIMEOUT". Static; never NULL. [any thread] */

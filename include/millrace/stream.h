@@ -29,10 +29,10 @@ extern "C" {
 typedef struct mr_stream mr_stream;
 
 typedef enum mr_stream_kind {
-    MR_STREAM_NON_BLOCKING = 0,   /* takes no part in the legacy stream's ordering: the default */
-    MR_STREAM_BLOCKING = 1,       /* ordered with the legacy default stream */
-    MR_STREAM_LEGACY = 2,         /* the legacy default stream itself: mr_stream_default only */
-    MR_STREAM_PER_THREAD = 3      /* the calling thread's default stream: mr_stream_default only */
+    MR_STREAM_NON_BLOCKING = 0, /* takes no part in the legacy stream's ordering: the default */
+    MR_STREAM_BLOCKING = 1,     /* ordered with the legacy default stream */
+    MR_STREAM_LEGACY = 2,       /* the legacy default stream itself: mr_stream_default only */
+    MR_STREAM_PER_THREAD = 3    /* the calling thread's default stream: mr_stream_default only */
 } mr_stream_kind;
 
 /* Zero means the default for every field. */
@@ -87,11 +87,11 @@ MR_API void *mr_stream_native(const mr_stream *stream);
  * not taken to be redundant. Never blocks. */
 MR_API void mr_stream_touch(mr_stream *stream);
 
-MR_API mr_device *mr_stream_device(const mr_stream *stream); /* [any thread] */
-MR_API const char *mr_stream_name(const mr_stream *stream);  /* [any thread] */
+MR_API mr_device *mr_stream_device(const mr_stream *stream);      /* [any thread] */
+MR_API const char *mr_stream_name(const mr_stream *stream);       /* [any thread] */
 MR_API mr_stream_kind mr_stream_kind_of(const mr_stream *stream); /* [any thread] */
-MR_API int mr_stream_priority(const mr_stream *stream);      /* as clamped. [any thread] */
-MR_API uint64_t mr_stream_id(const mr_stream *stream);       /* unique in the process. [any thread] */
+MR_API int mr_stream_priority(const mr_stream *stream);           /* as clamped. [any thread] */
+MR_API uint64_t mr_stream_id(const mr_stream *stream); /* unique in the process. [any thread] */
 
 /*
  * The current stream: a stack per thread and device, for code that is not handed a stream.

@@ -10,9 +10,8 @@ int main(void)
     mr_stream *stream;
     mr_buffer *buffer;
     if (mr_version() != MR_VERSION || mr_device_open("cpu", NULL, &device) ||
-        mr_stream_create(device, NULL, &stream) ||
-        mr_buffer_create(device, 4096, NULL, &buffer) || mr_fill(stream, buffer, 0, 4096, 7, 1) ||
-        mr_stream_wait(stream)) {
+        mr_stream_create(device, NULL, &stream) || mr_buffer_create(device, 4096, NULL, &buffer) ||
+        mr_fill(stream, buffer, 0, 4096, 7, 1) || mr_stream_wait(stream)) {
         fprintf(stderr, "consumer: %s\n", mr_last_error());
         return 1;
     }
