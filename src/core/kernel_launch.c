@@ -162,7 +162,7 @@ static mr_status convert_buffer(const mr_stream *stream, const mr_kernel *kernel
                             parameter_text(kernel, index, text));
     if (argument->type && argument->type != parameter->type)
         return refuse_kind(kernel, index, argument);
-    if (argument->offset % element_bytes)
+    if (argument->offset & (element_bytes - 1)) /* a power of two */
         return mr_error_set(MR_E_INVALID,
                             "%s: offset %zu is not a multiple of the %zu bytes of an element",
                             parameter_text(kernel, index, text), argument->offset, element_bytes);
@@ -174,7 +174,7 @@ static mr_status convert_buffer(const mr_stream *stream, const mr_kernel *kernel
     if (status)
         return mr_error_prefix(status, "%s: ", parameter_text(kernel, index, text));
     word->address += argument->offset;
-    if (word->address % element_bytes)
+    if (word->address & (element_bytes - 1))
         return mr_error_set(MR_E_INVALID,
                             "%s: the buffer's memory does not begin at a multiple of the %zu bytes "
                             "of an element",
