@@ -132,47 +132,113 @@ MR_KERNEL(statistics_range, MR_IN(double, result), MR_OUT(float, low), MR_OUT(fl
     }
 }
 
-/* As many bins as this are counted in a GPU's shared memory; on the CPU in place. */
-#define SHARED_BINS 4096
+/* bin_count for what is in no bin. */
+MR_FUNCTION uint32_t bin_of(float x, float low, float high, float scale, uint32_t bin_count)
+{
+    const int is_inside = x >= low && x <= high;
+    const float place = is_inside ? (x - low) * scale : 0.0f;
+    const uint32_t bin = (uint32_t)(int32_t)place;
+    const uint32_t inside = MR_MIN(bin, bin_count - 1);
+    return is_inside ? inside : bin_count;
+}
 
 #define HISTOGRAM(name, type)                                                                      \
+    COUNT_FUNCTION(name, type)                                                                     \
+                                                                                                   \
     MR_GROUP_KERNEL(histogram_##name, MR_IN(type, source), MR_OUT(uint32_t, partial),              \
                     MR_VALUE(float, low), MR_VALUE(float, high), MR_VALUE(uint32_t, bin_count),    \
                     MR_VALUE(uint64_t, item_size), MR_VALUE(uint64_t, item_count),                 \
                     MR_VALUE(uint64_t, part_count))                                                \
     {                                                                                              \
-        SHARED_COUNTS(shared_bins);                                                                \
         const float scale = high > low ? (float)bin_count / (high - low) : 0.0f;                   \
         MR_GROUP_EACH (group, item_count * part_count) {                                           \
             const uint64_t item = group / part_count, part = group % part_count;                   \
-            uint32_t *own = partial + group * bin_count;                                           \
-            uint32_t *bins = COUNT_IN(shared_bins, own);                                           \
-            MR_LANE_EACH (bin, 0, bin_count)                                                       \
-                bins[bin] = 0;                                                                     \
-            mr_group_sync();                                                                       \
-            MR_LANE_EACH (i, item * item_size + PART_BEGIN(part),                                  \
-                          item * item_size + PART_BEGIN(part + 1)) {                               \
-                const float x = (float)source[i];                                                  \
-                if (x >= low && x <= high) {                                                       \
-                    const uint32_t bin = (uint32_t)((x - low) * scale);                            \
-                    mr_group_add_u32(&bins[MR_MIN(bin, bin_count - 1)], 1);                        \
-                }                                                                                  \
-            }                                                                                      \
-            mr_group_sync();                                                                       \
-            if (bins != own) {                                                                     \
-                MR_LANE_EACH (bin, 0, bin_count)                                                   \
-                    own[bin] = bins[bin];                                                          \
-            }                                                                                      \
-            mr_group_sync();                                                                       \
+            count_##name(source + item * item_size, PART_BEGIN(part), PART_BEGIN(part + 1),        \
+                         partial + group * bin_count, low, high, scale, bin_count);                \
         }                                                                                          \
     }
 
 #if MR_ON_GPU
-#define SHARED_COUNTS(name) MR_GROUP_SHARED(uint32_t, name, SHARED_BINS)
-#define COUNT_IN(shared, own) (bin_count <= SHARED_BINS ? (shared) : (own))
+
+/* As many bins as this are counted in shared memory, more in place. */
+#define SHARED_BINS 4096
+
+#define COUNT_FUNCTION(name, type)                                                                 \
+    MR_FUNCTION void count_##name(const type *source, uint64_t begin, uint64_t end, uint32_t *own, \
+                                  float low, float high, float scale, uint32_t bin_count)          \
+    {                                                                                              \
+        MR_GROUP_SHARED(uint32_t, shared_bins, SHARED_BINS);                                       \
+        uint32_t *bins = bin_count <= SHARED_BINS ? shared_bins : own;                             \
+        MR_LANE_EACH (bin, 0, bin_count)                                                           \
+            bins[bin] = 0;                                                                         \
+        mr_group_sync();                                                                           \
+        MR_LANE_EACH (i, begin, end) {                                                             \
+            const uint32_t bin = bin_of((float)source[i], low, high, scale, bin_count);            \
+            if (bin < bin_count)                                                                   \
+                mr_group_add_u32(&bins[bin], 1);                                                   \
+        }                                                                                          \
+        mr_group_sync();                                                                           \
+        if (bins != own) {                                                                         \
+            MR_LANE_EACH (bin, 0, bin_count)                                                       \
+                own[bin] = bins[bin];                                                              \
+        }                                                                                          \
+        mr_group_sync();                                                                           \
+    }
+
 #else
-#define SHARED_COUNTS(name)
-#define COUNT_IN(shared, own) (own)
+
+/* Bins are found for a block at a time, which vectorises, and then counted in four copies side by
+ * side, so that equal neighbours need not wait for each other; too many bins in one, in place. */
+#define BLOCK 256
+#define COPIED_BINS 1024
+
+MR_FUNCTION void count_block(const uint32_t *found, uint32_t size, uint32_t *bins, uint32_t stride)
+{
+    uint32_t k = 0;
+    for (; k + 4 <= size; k += 4) {
+        bins[found[k]]++;
+        bins[stride + found[k + 1]]++;
+        bins[2 * stride + found[k + 2]]++;
+        bins[3 * stride + found[k + 3]]++;
+    }
+    for (; k < size; k++)
+        bins[found[k]]++;
+}
+
+MR_FUNCTION void count_in_place(const uint32_t *found, uint32_t size, uint32_t *own,
+                                uint32_t bin_count)
+{
+    for (uint32_t k = 0; k < size; k++) {
+        if (found[k] < bin_count)
+            own[found[k]]++;
+    }
+}
+
+#define COUNT_FUNCTION(name, type)                                                                 \
+    MR_FUNCTION void count_##name(const type *source, uint64_t begin, uint64_t end, uint32_t *own, \
+                                  float low, float high, float scale, uint32_t bin_count)          \
+    {                                                                                              \
+        uint32_t found[BLOCK], copies[4 * (COPIED_BINS + 1)];                                      \
+        const uint32_t stride = bin_count + 1;                                                     \
+        const int is_copied = bin_count <= COPIED_BINS;                                            \
+        for (uint32_t bin = 0; bin < bin_count; bin++)                                             \
+            own[bin] = 0;                                                                          \
+        for (uint32_t bin = 0; is_copied && bin < 4 * stride; bin++)                               \
+            copies[bin] = 0;                                                                       \
+        for (uint64_t i = begin; i < end; i += BLOCK) {                                            \
+            const uint32_t size = (uint32_t)MR_MIN(end - i, BLOCK);                                \
+            for (uint32_t k = 0; k < size; k++)                                                    \
+                found[k] = bin_of((float)source[i + k], low, high, scale, bin_count);              \
+            if (is_copied)                                                                         \
+                count_block(found, size, copies, stride);                                          \
+            else                                                                                   \
+                count_in_place(found, size, own, bin_count);                                       \
+        }                                                                                          \
+        for (uint32_t bin = 0; is_copied && bin < bin_count; bin++)                                \
+            own[bin] = copies[bin] + copies[stride + bin] + copies[2 * stride + bin] +             \
+                       copies[3 * stride + bin];                                                   \
+    }
+
 #endif
 
 HISTOGRAM(u8, uint8_t)
