@@ -7,8 +7,11 @@ set(MILLRACE_TEST_ENVIRONMENT
     "UBSAN_OPTIONS=print_stacktrace=1"
     "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1")
 
-# millrace_add_test(NAME LABEL TIMEOUT COMMAND...) registers one test.
+# millrace_add_test(NAME LABEL TIMEOUT COMMAND...) registers one test. Sanitizers get thrice the time.
 function(millrace_add_test name label timeout)
+    if(MILLRACE_SANITIZE)
+        math(EXPR timeout "3 * ${timeout}")
+    endif()
     add_test(NAME ${name} COMMAND ${ARGN})
     set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${timeout}
         SKIP_RETURN_CODE 77 ENVIRONMENT "${MILLRACE_TEST_ENVIRONMENT}")

@@ -17,6 +17,7 @@
 #include "support/fakecuda/fakecuda.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #define FAKE_API FAKECUDA_API
@@ -25,15 +26,25 @@ enum { DEVICE_LIMIT = 8, PARAMETER_LIMIT = 32 };
 
 /* ---- control ---- */
 
+/* One per function; listed when it is first called. */
+struct fake_counter {
+    const char *function; /* as exported, "cuMemAlloc_v2" */
+    char name[48];        /* without the version, "cuMemAlloc" */
+    _Atomic uint64_t count;
+    struct fake_counter *next;
+};
+
 /* First line of every function: counts, logs, delays. Anything but 0 is the answer to give. */
 #define FAKE_CALL(...)                                                                             \
     do {                                                                                           \
-        const CUresult fake_answer = fake_call(__func__, __VA_ARGS__);                             \
+        static struct fake_counter fake_counter = { .function = __func__ };                        \
+        const CUresult fake_answer = fake_call(&fake_counter, __VA_ARGS__);                        \
         if (fake_answer)                                                                           \
             return fake_answer;                                                                    \
     } while (0)
 
-CUresult fake_call(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+CUresult fake_call(struct fake_counter *counter, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 uint64_t fake_setting(const char *name, uint64_t otherwise);
 uint64_t fake_delay_us(void); /* at random, up to what is set */
 uint64_t fake_now_ns(void);

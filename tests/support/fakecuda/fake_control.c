@@ -10,20 +10,17 @@
 #include <string.h>
 #include <time.h>
 
-enum { NAME_LIMIT = 128, NAME_BYTES = 64 };
+enum { NAME_BYTES = 48 };
 
 static pthread_mutex_t control_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct {
-    char name[NAME_BYTES];
-    uint64_t count;
-} counters[NAME_LIMIT];
-static uint64_t count_all;
+static struct fake_counter *counters;
+static _Atomic uint64_t count_all;
 
-static uint64_t fail_countdown;
+static _Atomic uint64_t fail_countdown; /* 0: nothing is to fail */
 static char fail_name[NAME_BYTES];
 static CUresult fail_code;
 static bool has_failed;
-static uint64_t delay_limit_us;
+static _Atomic uint64_t delay_limit_us;
 static FILE *log_file;
 
 _Thread_local bool fake_is_host_function;
@@ -57,6 +54,8 @@ uint64_t fake_now_ns(void)
 uint64_t fake_delay_us(void)
 {
     static uint64_t state = 88172645463325252u;
+    if (!delay_limit_us)
+        return 0;
     pthread_mutex_lock(&control_lock);
     state ^= state << 13;
     state ^= state >> 7;
@@ -66,24 +65,18 @@ uint64_t fake_delay_us(void)
     return delay;
 }
 
-/* "cuMemAlloc_v2" is counted as "cuMemAlloc". */
-static void plain_name(const char *name, char plain[NAME_BYTES])
+static void counter_add(struct fake_counter *counter)
 {
-    snprintf(plain, NAME_BYTES, "%s", name);
-    char *suffix = strstr(plain, "_v");
+    if (atomic_fetch_add_explicit(&counter->count, 1, memory_order_relaxed))
+        return;
+    pthread_mutex_lock(&control_lock);
+    snprintf(counter->name, NAME_BYTES, "%s", counter->function);
+    char *suffix = strstr(counter->name, "_v");
     if (suffix)
         *suffix = 0;
-}
-
-static uint64_t *counter_of(const char *name)
-{
-    for (int i = 0; i < NAME_LIMIT; i++) {
-        if (!counters[i].name[0])
-            snprintf(counters[i].name, NAME_BYTES, "%s", name);
-        if (!strcmp(counters[i].name, name))
-            return &counters[i].count;
-    }
-    abort();
+    counter->next = counters;
+    counters = counter;
+    pthread_mutex_unlock(&control_lock);
 }
 
 static bool has_word(const char *name, const char *const *words)
@@ -130,13 +123,18 @@ static bool is_wait(const char *name)
     return has_word(name, waits);
 }
 
-static CUresult count_and_fail(const char *name)
+/* "cuMemAlloc" is "cuMemAlloc_v2". */
+static bool is_named(const char *name, const char *wanted)
 {
-    pthread_mutex_lock(&control_lock);
-    ++*counter_of(name);
-    count_all++;
+    const size_t length = strlen(wanted);
+    return !strncmp(name, wanted, length) && (!name[length] || name[length] == '_');
+}
+
+static CUresult fail_in_turn(const char *name)
+{
     CUresult answer = CUDA_SUCCESS;
-    if (fail_countdown && !is_spared(name) && (!fail_name[0] || !strcmp(fail_name, name)) &&
+    pthread_mutex_lock(&control_lock);
+    if (fail_countdown && !is_spared(name) && (!fail_name[0] || is_named(name, fail_name)) &&
         --fail_countdown == 0) {
         has_failed = true;
         answer = fitting_code(name);
@@ -155,27 +153,32 @@ static void log_line(const char *name, CUresult answer, const char *format, va_l
     pthread_mutex_unlock(&control_lock);
 }
 
-CUresult fake_call(const char *name, const char *format, ...)
+static void context_break(CUresult error)
 {
-    char plain[NAME_BYTES];
-    plain_name(name, plain);
-    CUresult answer = count_and_fail(plain);
+    pthread_mutex_lock(&fake_lock);
+    if (fake_current()) {
+        fake_break(fake_current(), error);
+        fake_error(fake_current());
+    }
+    pthread_mutex_unlock(&fake_lock);
+}
+
+CUresult fake_call(struct fake_counter *counter, const char *format, ...)
+{
+    const char *name = counter->function;
+    counter_add(counter);
+    atomic_fetch_add_explicit(&count_all, 1, memory_order_relaxed);
+    const CUresult answer = fail_countdown ? fail_in_turn(name) : CUDA_SUCCESS;
     if (log_file) {
         va_list arguments;
         va_start(arguments, format);
-        log_line(plain, answer, format, arguments);
+        log_line(name, answer, format, arguments);
         va_end(arguments);
     }
-    if (fake_is_host_function && strncmp(plain, "cuGetError", 10))
+    if (fake_is_host_function && strncmp(name, "cuGetError", 10))
         return CUDA_ERROR_NOT_PERMITTED;
-    if (answer && is_wait(plain)) {
-        pthread_mutex_lock(&fake_lock);
-        if (fake_current()) {
-            fake_break(fake_current(), answer);
-            fake_error(fake_current());
-        }
-        pthread_mutex_unlock(&fake_lock);
-    }
+    if (answer && is_wait(name))
+        context_break(answer);
     return answer;
 }
 
@@ -201,23 +204,21 @@ int fakecuda_has_failed(void)
 
 uint64_t fakecuda_count(const char *name)
 {
+    uint64_t count = 0;
     pthread_mutex_lock(&control_lock);
-    const uint64_t count = *counter_of(name);
+    for (struct fake_counter *counter = counters; counter; counter = counter->next)
+        if (!strcmp(counter->name, name))
+            count = counter->count;
     pthread_mutex_unlock(&control_lock);
     return count;
 }
 
 uint64_t fakecuda_count_all(void)
 {
-    pthread_mutex_lock(&control_lock);
-    const uint64_t count = count_all;
-    pthread_mutex_unlock(&control_lock);
-    return count;
+    return count_all;
 }
 
 void fakecuda_delay(uint64_t delay_us)
 {
-    pthread_mutex_lock(&control_lock);
     delay_limit_us = delay_us;
-    pthread_mutex_unlock(&control_lock);
 }
