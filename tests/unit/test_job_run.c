@@ -214,7 +214,7 @@ static void report_says_what_happened(void **state)
     assert_ok(mr_job_report_get(job, &report));
     assert_int_equal(MR_OK, report->status);
     assert_string_equal("", report->words);
-    assert_string_equal("cpu", report->device);
+    assert_string_equal(getenv("JOB_DEVICE") ? "cuda:0" : "cpu", report->device);
     assert_int_equal(6, report->pipeline->items_in);
     assert_int_equal(300, report->pipeline->bytes_in);
     assert_int_equal(1, report->output_count);
