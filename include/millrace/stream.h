@@ -59,6 +59,11 @@ MR_API MR_MUST_USE mr_status mr_stream_wait_for(mr_stream *stream, uint64_t time
 /* MR_OK when idle, MR_E_BUSY while working, else the first failure. Never blocks. [any thread] */
 MR_API MR_MUST_USE mr_status mr_stream_query(mr_stream *stream);
 
+/* The first failure that is known without asking the device, MR_OK where none is. A host function that
+ * fails is known at once; what fails on a GPU, with the next wait or query. Costs a load. Never blocks.
+ * [any thread] */
+MR_API MR_MUST_USE mr_status mr_stream_failure(const mr_stream *stream);
+
 /* A function that runs on a host thread in stream order. It must not call the library on this
  * device's streams nor wait for other work (CUDA forbids it; on the CPU it would hold a worker).
  * Anything but MR_OK becomes the stream's failure, with the words set by mr_error_set. */

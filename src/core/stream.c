@@ -196,6 +196,13 @@ mr_status mr_stream_query(mr_stream *stream)
     return status ? keep_failure(stream, status) : mr__stream_life_check(stream->life, UINT64_MAX);
 }
 
+mr_status mr_stream_failure(const mr_stream *stream)
+{
+    if (!stream)
+        return mr_error_set(MR_E_INVALID, "mr_stream_failure: stream is NULL");
+    return mr__stream_life_check(stream->life, UINT64_MAX);
+}
+
 /* ---- host functions ---- */
 
 static bool add_call_ring(mr_stream *stream)

@@ -232,7 +232,7 @@ static bool is_terminal(const struct mr__plan *plan, uint32_t step)
 }
 
 /* A host function that a stage has queued may fail the stage's stream. Streams that wait for it go on
- * all the same, so its own events must be asked. */
+ * all the same, so it must be asked itself. */
 static void find_watched(struct mr__plan *plan)
 {
     for (uint32_t i = 0; i < plan->step_count; i++) {

@@ -206,7 +206,9 @@ static mr_status await_parcel(const struct mr__slot *slot, uint64_t timeout_ns)
             return status;
     }
     for (uint32_t i = 0; i < plan->watched_count; i++) {
-        const mr_status status = mr_event_query(slot->steps[plan->watched[i]].event);
+        const uint32_t step = plan->watched[i];
+        const struct mr__group *group = &plan->groups[plan->steps[step].group];
+        const mr_status status = mr_stream_failure(group->streams[slot->steps[step].replica]);
         if (status)
             return status;
     }

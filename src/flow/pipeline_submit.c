@@ -10,7 +10,7 @@
 
 enum {
     STEAL_AFTER_NS = 50000, /* a source that has not come back by then is slow */
-    GLANCE_NS = 100000,     /* how long to wait for one of two things before looking at the other */
+    GLANCE_NS = 20000,      /* how long to wait for one of two things before looking at the other */
 };
 
 /* ---- parcels ---- */
@@ -166,15 +166,21 @@ static void wait_for_source(mr_pipeline *pipeline)
         mr__source_steal(pipeline);
 }
 
+/* The inline sink that is furthest behind what has been submitted. */
 static struct mr__sink_run *find_inline_behind(const mr_pipeline *pipeline)
 {
     struct mr__run *run = pipeline->run;
+    struct mr__sink_run *found = NULL;
+    uint64_t least = mr__count_get(&run->submitted);
     for (uint32_t i = 0; i < run->sink_count; i++) {
         struct mr__sink_run *sink = &run->sinks[i];
-        if (!sink->has_thread && mr__count_get(&sink->delivered) < mr__count_get(&run->submitted))
-            return sink;
+        const uint64_t delivered = mr__count_get(&sink->delivered);
+        if (sink->has_thread || delivered >= least)
+            continue;
+        least = delivered;
+        found = sink;
     }
-    return NULL;
+    return found;
 }
 
 /* Nothing can be done at once: waits for whatever comes first. */
@@ -182,10 +188,12 @@ static void rest(mr_pipeline *pipeline)
 {
     struct mr__run *run = pipeline->run;
     const uint64_t submitted = mr__count_get(&run->submitted);
-    const bool is_alone = atomic_load(&run->is_fed) || !is_source_apart(pipeline);
     struct mr__sink_run *sink = find_inline_behind(pipeline);
     if (sink) {
-        mr__sink_step(sink, is_alone && submitted == run->begun ? MR_FOREVER : GLANCE_NS);
+        /* Alone with the device, there is nothing else to look at. */
+        const bool is_alone =
+            submitted == run->begun && (!is_source_apart(pipeline) || atomic_load(&run->is_fed));
+        mr__sink_step(sink, is_alone ? MR_FOREVER : GLANCE_NS);
         return;
     }
     if (submitted == run->begun) {
@@ -208,17 +216,6 @@ static bool is_over(const mr_pipeline *pipeline)
            mr__count_get(&run->submitted) == run->begun && !find_inline_behind(pipeline);
 }
 
-static bool step_inline_sinks(const mr_pipeline *pipeline)
-{
-    struct mr__run *run = pipeline->run;
-    bool has_moved = false;
-    for (uint32_t i = 0; i < run->sink_count; i++) {
-        if (!run->sinks[i].has_thread)
-            has_moved |= mr__sink_step(&run->sinks[i], 0);
-    }
-    return has_moved;
-}
-
 void mr__submit_main(mr_pipeline *pipeline)
 {
     struct mr__run *run = pipeline->run;
@@ -227,7 +224,7 @@ void mr__submit_main(mr_pipeline *pipeline)
         has_moved |= begin_parcels(pipeline);
         has_moved |= advance_parcels(pipeline);
         /* Submitting comes first: it keeps the device busy. */
-        if (has_moved || step_inline_sinks(pipeline))
+        if (has_moved)
             continue;
         if (is_over(pipeline))
             break;
