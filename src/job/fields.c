@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,13 +183,24 @@ bool mr__field_u32(const struct mr__reading *reading, const struct mr__yaml *nod
     return true;
 }
 
+/* strtod whose point is a point, whatever the program's locale says. */
+static double parse_f64(const char *text, char **end)
+{
+    const locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!plain)
+        return strtod(text, end);
+    const double value = strtod_l(text, end, plain);
+    freelocale(plain);
+    return value;
+}
+
 bool mr__field_f64(const struct mr__reading *reading, const struct mr__yaml *node, double *out)
 {
     if (!node)
         return false;
     if (is_plain_text(node) && strspn(node->text, "0123456789+-.eE") == strlen(node->text)) {
         char *end;
-        const double value = strtod(node->text, &end);
+        const double value = parse_f64(node->text, &end);
         if (end != node->text && !*end && isfinite(value)) {
             *out = value;
             return true;

@@ -205,7 +205,8 @@ static void settle_sink_names(mr_job *job)
             const struct mr__sink *before = job->sinks[other].sink;
             const bool is_same_file = !job->sinks[k].is_panel && sink->output.path &&
                                       before->output.path &&
-                                      strcmp(sink->output.path, before->output.path) == 0;
+                                      mr__output_is_same(sink->output.path, before->output.path) &&
+                                      strncmp(sink->output.path, "/dev/", 5) != 0;
             if (is_same_file)
                 mr__field_problem(&job->reading, sink->node,
                                   "another sink writes %s too; choose another file",

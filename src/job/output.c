@@ -81,6 +81,26 @@ bool mr__output_check(const struct mr__reading *reading, const struct mr__yaml *
     return check_room(reading, node, path, folder, due_bytes);
 }
 
+/* The folder's true path and the file's name, or the true path of a file that is there. */
+static bool true_path(const char *path, char out[PATH_MAX])
+{
+    char folder[PATH_MAX], real[PATH_MAX];
+    if (realpath(path, out))
+        return true;
+    if (!folder_of(path, folder) || !realpath(folder, real))
+        return false;
+    const char *name = strrchr(path, '/');
+    return snprintf(out, PATH_MAX, "%s/%s", real, name ? name + 1 : path) < PATH_MAX;
+}
+
+bool mr__output_is_same(const char *a, const char *b)
+{
+    char true_a[PATH_MAX], true_b[PATH_MAX];
+    if (strcmp(a, b) == 0)
+        return true;
+    return true_path(a, true_a) && true_path(b, true_b) && strcmp(true_a, true_b) == 0;
+}
+
 /* ---- writing ---- */
 
 static mr_status open_failure(const struct mr__output *output)

@@ -25,6 +25,9 @@ struct mr__output {
 bool mr__output_check(const struct mr__reading *reading, const struct mr__yaml *node,
                       const char *path, uint64_t due_bytes);
 
+/* True when both names lead to one file, whether it is there yet or not. */
+bool mr__output_is_same(const char *a, const char *b);
+
 mr_status mr__output_open(struct mr__output *output);
 /* MR_E_IO, or MR_E_CLOSED when the reader of a pipe has gone; the words name the path and how far it
  * came. */

@@ -71,7 +71,11 @@ static int format_real(char *text, double value, bool is_single)
         return snprintf(text, NUMBER_BYTES, "null");
     if (value == rint(value) && fabs(value) < 0x1p53)
         return snprintf(text, NUMBER_BYTES, "%.0f", value);
-    return snprintf(text, NUMBER_BYTES, "%.*g", is_single ? 9 : 17, value);
+    const int length = snprintf(text, NUMBER_BYTES, "%.*g", is_single ? 9 : 17, value);
+    char *comma = strchr(text, ','); /* some locales' point */
+    if (comma)
+        *comma = '.';
+    return length;
 }
 
 static int format_number(char *text, mr_type type, const void *data, size_t k)

@@ -193,6 +193,8 @@ static void job_names_must_differ(void **state)
         { STAGES("  - { name: source, op: median3x3 }\n"), MR_E_FORMAT, "names the source" },
         { SOURCE "sinks: [ { npy: a.npy }, { raw: a.npy } ]\n", MR_E_FORMAT,
           "another sink writes a.npy too" },
+        { SOURCE "sinks: [ { npy: a.npy }, { raw: ././a.npy } ]\n", MR_E_FORMAT,
+          "another sink writes ././a.npy too" },
         { SOURCE "sinks: [ { stdout: raw }, { stdout: raw } ]\n", MR_E_FORMAT, "keep one" },
     };
     REFUSE_ALL(refusals);

@@ -542,6 +542,36 @@ static void kernel_takes_side_inputs_and_gives_another_shape(void **state)
     free(numbers);
 }
 
+static void kernel_of_cuda_source_runs_on_a_gpu(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "source: { generate: { kind: ramp, dtype: f32, shape: [1000], count: 9 } }\n"
+        "stages: [ { kernel: { cuda: k.cu, name: twice, merge: yes, signature: "
+        "'in f32 source, out f32 target, value u64 count', launch: { block: 128 } } } ]\n"
+        "sinks: [ { raw: out.raw } ]\n";
+    write_text("k.cu",
+               "extern \"C\" __global__ void twice(const float *source, float *target,\n"
+               "                                 unsigned long long count)\n"
+               "{\n"
+               "    const unsigned long long i = blockIdx.x * (unsigned long long)blockDim.x +"
+               " threadIdx.x;\n"
+               "    if (i < count)\n"
+               "        target[i] = 2.0f * source[i];\n"
+               "}\n");
+    if (!getenv("JOB_DEVICE")) {
+        expect_problem(text, MR_E_UNSUPPORTED, "CUDA");
+        return;
+    }
+    assert_ok(run_job(text, NULL));
+    size_t size;
+    float *numbers = read_file("out.raw", &size);
+    assert_int_equal(9000 * sizeof(float), size);
+    for (size_t k = 0; k < 9000; k++)
+        assert_true(numbers[k] == 2.0f * (float)k);
+    free(numbers);
+}
+
 static void kernel_problems_are_said(void **state)
 {
     (void)state;
@@ -603,6 +633,7 @@ int main(void)
         fixture_test(skipped_items_are_left_out_of_the_comparison),
         fixture_test(kernel_of_the_job_is_compiled_and_bound_by_name),
         fixture_test(kernel_takes_side_inputs_and_gives_another_shape),
+        fixture_test(kernel_of_cuda_source_runs_on_a_gpu),
         fixture_test(kernel_problems_are_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
