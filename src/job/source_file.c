@@ -5,6 +5,7 @@
  * It is read with pread, not mapped: a file that shrinks meanwhile is an error, not a signal.
  */
 #include "job/npy.h"
+#include "job/read_crew.h"
 #include "job/source.h"
 
 #include <errno.h>
@@ -19,6 +20,8 @@ struct file_source {
     uint64_t data_offset;
     uint64_t data_bytes;
     uint32_t short_last;
+    uint32_t reader_count; /* 0 = auto */
+    struct mr__read_crew *crew;
 };
 
 static struct file_source *file_of(struct mr__source *source)
@@ -28,8 +31,10 @@ static struct file_source *file_of(struct mr__source *source)
 
 static mr_status file_open(struct mr__source *source)
 {
-    posix_fadvise(file_of(source)->file, 0, 0, POSIX_FADV_SEQUENTIAL);
-    return MR_OK;
+    struct file_source *self = file_of(source);
+    posix_fadvise(self->file, 0, 0, POSIX_FADV_SEQUENTIAL);
+    const uint32_t count = self->reader_count ? self->reader_count : mr__read_crew_auto();
+    return count > 1 && !self->crew ? mr__read_crew_create(count, &self->crew) : MR_OK;
 }
 
 static mr_status file_read(struct mr__source *source, uint64_t index, void *data,
@@ -43,8 +48,8 @@ static mr_status file_read(struct mr__source *source, uint64_t index, void *data
     const uint64_t left = self->data_bytes - offset;
     const size_t due = left < source->item_bytes ? (size_t)left : source->item_bytes;
     size_t got;
-    mr_status status =
-        mr__read_at(self->file, source->label, data, due, self->data_offset + offset, &got);
+    mr_status status = mr__read_crew_at(self->crew, self->file, source->label, data, due,
+                                        self->data_offset + offset, &got);
     if (status)
         return mr_error_prefix(status, "item %llu: ", (unsigned long long)index);
     if (got < due)
@@ -63,6 +68,8 @@ static mr_status file_read(struct mr__source *source, uint64_t index, void *data
 static void file_fini(struct mr__source *source)
 {
     struct file_source *self = file_of(source);
+    mr__read_crew_destroy(self->crew);
+    self->crew = NULL;
     if (self->file >= 0)
         close(self->file);
     self->file = -1;
@@ -103,6 +110,12 @@ static struct file_source *new_source(const struct mr__reading *reading,
     return self;
 }
 
+static void read_reader_count(const struct mr__reading *reading, struct file_source *self,
+                              const struct mr__yaml *node)
+{
+    mr__field_u32(reading, mr__yaml_child(node, "readers"), 1, 16, &self->reader_count);
+}
+
 /* The leading axis counts the items; the others are an item's shape. */
 static bool take_header(const struct mr__reading *reading, struct file_source *self)
 {
@@ -131,7 +144,7 @@ static bool take_header(const struct mr__reading *reading, struct file_source *s
 
 struct mr__source *mr__source_npy(const struct mr__reading *reading, const struct mr__yaml *node)
 {
-    static const char *const keys[] = { "path", NULL };
+    static const char *const keys[] = { "path", "readers", NULL };
     const struct mr__yaml *where = node;
     if (node->kind == MR__YAML_MAP) {
         mr__field_map(reading, node, "the npy source", keys);
@@ -145,6 +158,7 @@ struct mr__source *mr__source_npy(const struct mr__reading *reading, const struc
     struct file_source *self = new_source(reading, &npy_ops, where, path);
     if (!self)
         return NULL;
+    read_reader_count(reading, self, node);
     if (take_header(reading, self))
         return &self->base;
     file_fini(&self->base);
@@ -188,7 +202,8 @@ static bool count_items(const struct mr__reading *reading, struct file_source *s
 
 struct mr__source *mr__source_raw(const struct mr__reading *reading, const struct mr__yaml *node)
 {
-    static const char *const keys[] = { "path", "dtype", "shape", "skip", "short_last", NULL };
+    static const char *const keys[] = { "path",       "dtype",   "shape", "skip",
+                                        "short_last", "readers", NULL };
     if (!mr__field_map(reading, node, "the raw source", keys))
         return NULL;
     const struct mr__yaml *where = mr__yaml_child(node, "path");
@@ -207,6 +222,7 @@ struct mr__source *mr__source_raw(const struct mr__reading *reading, const struc
     struct file_source *self = path ? new_source(reading, &raw_ops, node, path) : NULL;
     if (!self)
         return NULL;
+    read_reader_count(reading, self, node);
     self->base.type = type;
     self->short_last = short_last;
     self->data_offset = skip;

@@ -48,6 +48,32 @@ static void npy_stack_comes_out_as_it_went_in(void **state)
     free(bytes);
 }
 
+static void several_readers_read_the_same(void **state)
+{
+    (void)state;
+    write_stack("in.npy", MR_TYPE_U32, 3, 1000, 1777, 2654435761u);
+    for (int count = 1; count <= 4; count++) {
+        char text[160];
+        snprintf(text, sizeof text,
+                 "source: { npy: { path: in.npy, readers: %d } }\nsinks: [ { npy: out.npy } ]\n",
+                 count);
+        run_verified(text);
+        expect_same_files("in.npy", "out.npy");
+    }
+}
+
+static void file_that_shrinks_under_several_readers_is_an_error(void **state)
+{
+    (void)state;
+    write_stack("in.npy", MR_TYPE_U32, 3, 1000, 1777, 1);
+    mr_job *job = load_job("source: { npy: { path: in.npy, readers: 4 } }\n"
+                           "sinks: [ { npy: out.npy } ]\n");
+    assert_int_equal(0, truncate("in.npy", 10000000));
+    assert_status(MR_E_IO, mr_job_run(job, NULL));
+    assert_words("in.npy: the file ends inside item 1");
+    mr_job_destroy(job);
+}
+
 static void limit_ends_a_source_early(void **state)
 {
     (void)state;
@@ -473,6 +499,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fixture_test(npy_stack_comes_out_as_it_went_in),
+        fixture_test(several_readers_read_the_same),
+        fixture_test(file_that_shrinks_under_several_readers_is_an_error),
         fixture_test(limit_ends_a_source_early),
         fixture_test(file_that_shrinks_while_it_is_read_is_an_error),
         fixture_test(source_that_fails_midway_leaves_no_output),
