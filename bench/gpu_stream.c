@@ -378,8 +378,7 @@ static void measure_items(struct bench *bench)
                  sizes[i].bound);
         shape.replicas = MR_REPLICAS_AUTO;
         snprintf(name, sizeof name, "pinned, 1 GiB, items of %s, replicas", sizes[i].label);
-        add_rate(bench, name, rate_of(GIB, measure_ours(bench, name, &shape)), bench->both_rate,
-                 0);
+        add_rate(bench, name, rate_of(GIB, measure_ours(bench, name, &shape)), bench->both_rate, 0);
         shape.replicas = 0;
         shape.is_parcel_wise = true;
         snprintf(name, sizeof name, "pinned, 1 GiB, items of %s, parcel-wise", sizes[i].label);
