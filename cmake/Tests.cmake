@@ -93,7 +93,7 @@ function(millrace_fuzz name)
         ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
 endfunction()
 
-# millrace_example(NAME [JOB]) builds examples/NAME.c and runs it as a test.
+# millrace_example(NAME [JOB]) builds examples/NAME.c and runs it on each backend as a test.
 function(millrace_example name)
     cmake_parse_arguments(arg "JOB" "" "" ${ARGN})
     add_executable(example_${name} ${name}.c)
@@ -101,7 +101,12 @@ function(millrace_example name)
     target_link_libraries(example_${name} PRIVATE millrace $<$<BOOL:${arg_JOB}>:millrace_job>
         Threads::Threads)
     install(TARGETS example_${name} DESTINATION examples COMPONENT tests EXCLUDE_FROM_ALL)
-    millrace_add_test(example.${name} example 60 example_${name})
+    millrace_add_test(example.${name}.cpu example 120 example_${name} cpu)
+    if(TARGET fakecuda)
+        millrace_add_test(example.${name}.cuda example 120 example_${name} cuda)
+        set_tests_properties(example.${name}.cuda PROPERTIES ENVIRONMENT_MODIFICATION
+            "LD_LIBRARY_PATH=path_list_prepend:$<TARGET_FILE_DIR:fakecuda>")
+    endif()
 endfunction()
 
 # millrace_bench(NAME [LIBRARIES ...]) builds bench/NAME.c as bench_NAME. Benchmarks are not tests.
