@@ -144,6 +144,13 @@ mr_status mr_event_record(mr_event *event, mr_stream *stream)
     return MR_OK;
 }
 
+/* Seen to be, by a look at this event or at a later one of its stream. */
+static bool is_reached(const mr_event *event)
+{
+    return atomic_load_explicit(&event->is_reached, memory_order_acquire) ||
+           mr__stream_life_has_reached(event->life, event->sequence);
+}
+
 /* ---- waiting by a stream ---- */
 
 static void emit_wait(const mr_stream *stream, const mr_event *event, bool is_skipped)
@@ -161,8 +168,7 @@ static void emit_wait(const mr_stream *stream, const mr_event *event, bool is_sk
 
 static bool is_implied(const mr_stream *stream, const mr_event *event)
 {
-    return !event->point || event->stream_id == stream->id ||
-           atomic_load_explicit(&event->is_reached, memory_order_acquire) ||
+    return !event->point || event->stream_id == stream->id || is_reached(event) ||
            mr__stream_has_waited(stream, event->stream_id, event->sequence);
 }
 
@@ -207,6 +213,7 @@ static mr_status judge(const mr_event *event, mr_status status)
         return status;
     }
     atomic_store_explicit(&((mr_event *)event)->is_reached, true, memory_order_release);
+    mr__stream_life_reach(event->life, event->sequence);
     return mr__stream_life_check(event->life, event->sequence);
 }
 
@@ -222,6 +229,8 @@ mr_status mr_event_wait_for(const mr_event *event, uint64_t timeout_ns)
     }
     if (!event->point)
         return MR_OK;
+    if (is_reached(event))
+        return mr__stream_life_check(event->life, event->sequence);
 
     const mr_status status = judge(event, event->point->ops->point_wait(event->point, timeout_ns));
     if (status == MR_E_TIMEOUT)
@@ -243,7 +252,7 @@ mr_status mr_event_query(const mr_event *event)
         return mr_error_set(MR_E_INVALID, "mr_event_query: event is NULL");
     if (!event->point)
         return MR_OK;
-    if (atomic_load_explicit(&event->is_reached, memory_order_acquire))
+    if (is_reached(event))
         return mr__stream_life_check(event->life, event->sequence);
     return judge(event, event->point->ops->point_query(event->point));
 }

@@ -20,6 +20,9 @@ struct mr__stream_life {
     const char *stream_name; /* inside this allocation */
     char device_id[32];
 
+    /* The latest submission that a look at an event has seen ended; all before it have. */
+    _Atomic uint64_t reached;
+
     /* The first failure. `sequence` and `words` are written once, before `status` is. */
     _Atomic int status; /* mr_status; 0 while nothing has failed */
     atomic_flag is_failing;
@@ -46,6 +49,22 @@ void mr__stream_life_release(struct mr__stream_life *life);
 /* Keeps `status` and `words` if nothing failed before. Any thread. */
 void mr__stream_life_fail(struct mr__stream_life *life, uint64_t sequence, mr_status status,
                           const char *words);
+
+/* Notes that `sequence` and all before it have ended, and looks whether that is known. Any thread. */
+static inline void mr__stream_life_reach(struct mr__stream_life *life, uint64_t sequence)
+{
+    uint64_t known = atomic_load_explicit(&life->reached, memory_order_relaxed);
+    while (known < sequence &&
+           !atomic_compare_exchange_weak_explicit(&life->reached, &known, sequence,
+                                                  memory_order_release, memory_order_relaxed))
+        ;
+}
+
+static inline bool mr__stream_life_has_reached(const struct mr__stream_life *life,
+                                               uint64_t sequence)
+{
+    return atomic_load_explicit(&life->reached, memory_order_acquire) >= sequence;
+}
 
 /* MR_OK while nothing at or before `sequence` has failed, else the first failure, with this
  * thread's words set to its words. Any thread. */

@@ -237,6 +237,21 @@ static void a_point_seen_to_be_reached_needs_no_wait(void **state)
     scripted_let_go(first);
 }
 
+static void a_point_before_one_seen_to_be_reached_needs_no_wait(void **state)
+{
+    (void)state;
+    mr_event *later;
+    assert_ok(mr_event_create(device, NULL, &later));
+    submit_some(first);
+    assert_ok(mr_event_record(event, first));
+    submit_some(first);
+    assert_ok(mr_event_record(later, first));
+    assert_ok(mr_event_query(later));
+    assert_ok(mr_stream_wait_event(second, event));
+    assert_int_equal(scripted_count(SCRIPTED_WAIT_POINT), 0);
+    mr_event_destroy(later);
+}
+
 /* More streams than watermarks: some waits are submitted again, none is forgotten. */
 static void many_streams_never_lose_a_wait(void **state)
 {
@@ -411,6 +426,7 @@ int main(void)
         TEST(records_on_blocking_streams_are_always_new),
         TEST(waits_that_are_implied_are_left_out),
         TEST(a_point_seen_to_be_reached_needs_no_wait),
+        TEST(a_point_before_one_seen_to_be_reached_needs_no_wait),
         TEST(many_streams_never_lose_a_wait),
         TEST(only_events_after_a_failure_answer_it),
         TEST(an_event_keeps_the_failure_of_a_stream_that_is_gone),
