@@ -118,21 +118,6 @@ static struct timing run_checked(const struct bench *bench, const char *name,
     return timing;
 }
 
-static struct timing measure_checked(const struct bench *bench, const char *name,
-                                     double (*run)(void *context), void *context,
-                                     const float *source, float *target, size_t size_bytes)
-{
-    double seconds[RUN_LIMIT], cpu_seconds[RUN_LIMIT];
-    struct range range = { source, target, size_bytes / sizeof(float), 0 };
-    for (int i = -1; i < bench->run_count; i++) {
-        const struct timing timing = run_checked(bench, name, run, context, &range);
-        seconds[i < 0 ? 0 : i] = timing.seconds;
-        cpu_seconds[i < 0 ? 0 : i] = timing.cpu_seconds;
-    }
-    return (struct timing){ measure_median(seconds, bench->run_count),
-                            measure_median(cpu_seconds, bench->run_count) };
-}
-
 static double by_hand(void *context)
 {
     return hand_stream(context);
@@ -269,47 +254,102 @@ static void describe(const char *name, const struct ours *ours)
            report->stream_count, (double)report->elapsed_ns * 1e-6);
 }
 
-static struct timing measure_ours(const struct bench *bench, const char *name,
-                                  const struct ours_shape *shape)
-{
+/* ---- contests ---- */
+
+enum limit { LIMIT_BOTH_WAYS, LIMIT_IN };
+
+/* One way of doing a case. Either a loop by hand or a pipeline. */
+struct variant {
+    char name[96];
+    double bound; /* share of the limit that it must reach; 0: none */
+    bool is_by_hand;
+    struct hand_run hand;
     struct ours ours;
-    ours_init(&ours, bench, shape);
-    const struct timing timing = measure_checked(bench, name, run_ours, &ours, shape->source,
-                                                 shape->target, shape->size_bytes);
-    describe(name, &ours);
-    ours_fini(&ours);
-    return timing;
+    double (*run)(void *context);
+    void *context;
+    struct range range;
+    double rates[RUN_LIMIT], shares[RUN_LIMIT], seconds[RUN_LIMIT];
+};
+
+static struct variant *add_ours(const struct bench *bench, struct variant *variant, double bound,
+                                const struct ours_shape *shape)
+{
+    memset(variant, 0, sizeof *variant);
+    variant->bound = bound;
+    variant->run = run_ours;
+    variant->context = &variant->ours;
+    variant->range =
+        (struct range){ shape->source, shape->target, shape->size_bytes / sizeof(float), 0 };
+    ours_init(&variant->ours, bench, shape);
+    return variant;
 }
 
-static struct timing measure_hand(const struct bench *bench, const char *name, struct hand_run *run)
+static struct variant *add_hand(struct variant *variant, const struct hand_run *run)
 {
-    run->factor = factor;
-    return measure_checked(bench, name, by_hand, run, run->source, run->target, run->size_bytes);
+    memset(variant, 0, sizeof *variant);
+    variant->is_by_hand = true;
+    variant->hand = *run;
+    variant->hand.factor = factor;
+    variant->run = by_hand;
+    variant->context = &variant->hand;
+    variant->range = (struct range){ run->source, run->target, run->size_bytes / sizeof(float), 0 };
+    return variant;
 }
 
-static double rate_of(size_t size_bytes, struct timing timing)
+/* All take turns, each turn beginning with the limit: other tenants of the host disturb for seconds at
+ * a time, and shares of a limit measured just before stay true. */
+static void hold_contest(struct bench *bench, enum limit limit, struct variant *variants,
+                         size_t count)
 {
-    return (double)size_bytes / timing.seconds;
+    const int runs = bench->run_count;
+    for (int i = -1; i < runs; i++) {
+        const int k = i < 0 ? 0 : i;
+        const double most =
+            hand_copy_rate(bench->pinned_in, limit == LIMIT_IN ? NULL : bench->pinned_out, GIB, 1);
+        for (size_t v = 0; v < count; v++) {
+            struct variant *variant = &variants[v];
+            const struct timing timing =
+                run_checked(bench, variant->name, variant->run, variant->context, &variant->range);
+            variant->seconds[k] = timing.seconds;
+            variant->rates[k] =
+                (double)(variant->range.count * sizeof(float)) / timing.seconds / 1e9;
+            variant->shares[k] = variant->rates[k] * 1e9 / most;
+        }
+    }
+    for (size_t v = 0; v < count; v++) {
+        struct variant *variant = &variants[v];
+        const double share = measure_median(variant->shares, runs);
+        measure_report_add(&bench->report, measure_median(variant->rates, runs), "GB/s", "%s",
+                           variant->name);
+        if (variant->bound > 0)
+            measure_report_target(&bench->report, share, "", ">=", variant->bound,
+                                  "%s, of the limit", variant->name);
+        else
+            measure_report_add(&bench->report, share, "", "%s, of the limit", variant->name);
+    }
 }
 
-/* A rate, and its share of the limit; `bound` 0: no target. */
-static void add_rate(struct bench *bench, const char *name, double rate, double limit, double bound)
+static void end_contest(struct variant *variants, size_t count)
 {
-    measure_report_add(&bench->report, rate / 1e9, "GB/s", "%s", name);
-    if (bound > 0)
-        measure_report_target(&bench->report, rate / limit, "", ">=", bound, "%s, of the limit",
-                              name);
-    else
-        measure_report_add(&bench->report, rate / limit, "", "%s, of the limit", name);
+    for (size_t v = 0; v < count; v++) {
+        if (variants[v].is_by_hand)
+            continue;
+        describe(variants[v].name, &variants[v].ours);
+        ours_fini(&variants[v].ours);
+    }
 }
+
+#define NAME(variant, ...) snprintf((variant)->name, sizeof(variant)->name, __VA_ARGS__)
+
+static struct variant variants[24];
 
 /* ---- cases ---- */
 
 static void measure_limits(struct bench *bench)
 {
-    bench->both_rate = hand_both_rate(bench->pinned_in, bench->pinned_out, GIB);
-    bench->in_rate = hand_in_rate(bench->pinned_in, GIB);
-    bench->out_rate = hand_out_rate(bench->pinned_out, GIB);
+    bench->both_rate = hand_copy_rate(bench->pinned_in, bench->pinned_out, GIB, 5);
+    bench->in_rate = hand_copy_rate(bench->pinned_in, NULL, GIB, 5);
+    bench->out_rate = hand_copy_rate(NULL, bench->pinned_out, GIB, 5);
     measure_report_add(&bench->report, bench->both_rate / 1e9, "GB/s",
                        "limit: both copies at once, each way");
     measure_report_add(&bench->report, bench->in_rate / 1e9, "GB/s", "limit: copy in alone");
@@ -318,51 +358,47 @@ static void measure_limits(struct bench *bench)
 
 static void measure_auto(struct bench *bench)
 {
-    const char *name = "pinned, 4 GiB, all auto";
-    const struct timing timing =
-        measure_ours(bench, name,
-                     &(struct ours_shape){ .source = bench->pinned_in,
-                                           .target = bench->pinned_out,
-                                           .place = MR_PLACE_PINNED,
-                                           .size_bytes = bench->pinned_bytes,
-                                           .is_parcel_wise = true });
-    add_rate(bench, name, rate_of(bench->pinned_bytes, timing), bench->both_rate, 0.98);
-
-    struct hand_run run = { .source = bench->pinned_in,
-                            .target = bench->pinned_out,
-                            .size_bytes = bench->pinned_bytes,
-                            .item_bytes = 16 * MIB,
-                            .copy_bytes = 16 * MIB,
-                            .slot_count = 4 };
-    add_rate(bench, "by hand: stage streams, 4 GiB, 16 MiB",
-             rate_of(run.size_bytes, measure_hand(bench, "by hand, 4 GiB", &run)), bench->both_rate,
-             0);
+    const struct ours_shape shape = { .source = bench->pinned_in,
+                                      .target = bench->pinned_out,
+                                      .place = MR_PLACE_PINNED,
+                                      .size_bytes = bench->pinned_bytes,
+                                      .is_parcel_wise = true };
+    const struct hand_run run = { .source = bench->pinned_in,
+                                  .target = bench->pinned_out,
+                                  .size_bytes = bench->pinned_bytes,
+                                  .item_bytes = 16 * MIB,
+                                  .copy_bytes = 16 * MIB,
+                                  .slot_count = 4 };
+    NAME(add_ours(bench, &variants[0], 0.98, &shape), "pinned, 4 GiB, all auto");
+    NAME(add_hand(&variants[1], &run), "by hand: stage streams, 4 GiB, 16 MiB");
+    hold_contest(bench, LIMIT_BOTH_WAYS, variants, 2);
+    end_contest(variants, 2);
 }
 
-static void hand_items(struct bench *bench, const char *label, size_t item_bytes)
+static size_t add_hands(const struct bench *bench, struct variant *list, const char *label,
+                        size_t item_bytes)
 {
     const struct {
         const char *name;
         enum hand_shape shape;
-        bool is_merged;
-    } ways[] = { { "stage streams", HAND_STAGES, false },
-                 { "stage streams, merged copies", HAND_STAGES, true },
-                 { "four streams", HAND_FOUR_STREAMS, false } };
+        size_t copy_bytes;
+    } ways[] = { { "stage streams", HAND_STAGES, item_bytes },
+                 { "stage streams, merged copies", HAND_STAGES, 8 * MIB },
+                 { "four streams", HAND_FOUR_STREAMS, item_bytes } };
+    size_t count = 0;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-        const size_t merged = 8 * MIB;
-        if (ways[i].is_merged && item_bytes >= merged)
+        if (ways[i].copy_bytes < item_bytes)
             continue;
-        struct hand_run run = { .source = bench->pinned_in,
-                                .target = bench->pinned_out,
-                                .size_bytes = GIB,
-                                .item_bytes = item_bytes,
-                                .copy_bytes = ways[i].is_merged ? merged : item_bytes,
-                                .slot_count = item_bytes < MIB && !ways[i].is_merged ? 16 : 4,
-                                .shape = ways[i].shape };
-        char name[96];
-        snprintf(name, sizeof name, "by hand: %s, 1 GiB, items of %s", ways[i].name, label);
-        add_rate(bench, name, rate_of(GIB, measure_hand(bench, name, &run)), bench->both_rate, 0);
+        const struct hand_run run = { .source = bench->pinned_in,
+                                      .target = bench->pinned_out,
+                                      .size_bytes = GIB,
+                                      .item_bytes = item_bytes,
+                                      .copy_bytes = ways[i].copy_bytes,
+                                      .slot_count = ways[i].copy_bytes < MIB ? 16 : 4,
+                                      .shape = ways[i].shape };
+        NAME(add_hand(&list[count++], &run), "by hand: %s, items of %s", ways[i].name, label);
     }
+    return count;
 }
 
 static void measure_items(struct bench *bench)
@@ -382,42 +418,36 @@ static void measure_items(struct bench *bench)
                                     .place = MR_PLACE_PINNED,
                                     .size_bytes = GIB,
                                     .item_bytes = sizes[i].item_bytes };
-        char name[96];
-        snprintf(name, sizeof name, "pinned, 1 GiB, items of %s", sizes[i].label);
-        add_rate(bench, name, rate_of(GIB, measure_ours(bench, name, &shape)), bench->both_rate,
-                 sizes[i].bound);
-        shape.replicas = MR_REPLICAS_AUTO;
-        snprintf(name, sizeof name, "pinned, 1 GiB, items of %s, replicas", sizes[i].label);
-        add_rate(bench, name, rate_of(GIB, measure_ours(bench, name, &shape)), bench->both_rate, 0);
-        shape.replicas = 0;
+        NAME(add_ours(bench, &variants[0], sizes[i].bound, &shape), "pinned, 1 GiB, items of %s",
+             sizes[i].label);
         shape.is_parcel_wise = true;
-        snprintf(name, sizeof name, "pinned, 1 GiB, items of %s, parcel-wise", sizes[i].label);
-        add_rate(bench, name, rate_of(GIB, measure_ours(bench, name, &shape)), bench->both_rate, 0);
-        hand_items(bench, sizes[i].label, sizes[i].item_bytes);
+        NAME(add_ours(bench, &variants[1], 0, &shape), "pinned, 1 GiB, items of %s, parcel-wise",
+             sizes[i].label);
+        const size_t count =
+            2 + add_hands(bench, variants + 2, sizes[i].label, sizes[i].item_bytes);
+        hold_contest(bench, LIMIT_BOTH_WAYS, variants, count);
+        end_contest(variants, count);
     }
 }
 
 static void measure_pageable(struct bench *bench)
 {
-    const char *name = "pageable to pageable, 2 GiB";
-    const struct timing timing =
-        measure_ours(bench, name,
-                     &(struct ours_shape){ .source = bench->pageable_in,
-                                           .target = bench->pageable_out,
-                                           .place = MR_PLACE_PAGEABLE,
-                                           .size_bytes = bench->pageable_bytes,
-                                           .is_parcel_wise = true });
-    add_rate(bench, name, rate_of(bench->pageable_bytes, timing), bench->both_rate, 0.85);
-
-    struct hand_run run = { .source = bench->pageable_in,
-                            .target = bench->pageable_out,
-                            .size_bytes = GIB,
-                            .item_bytes = 16 * MIB,
-                            .copy_bytes = 16 * MIB,
-                            .slot_count = 4,
-                            .shape = HAND_FOUR_STREAMS };
-    add_rate(bench, "by hand: four streams on pageable memory, 1 GiB",
-             rate_of(GIB, measure_hand(bench, "by hand, pageable", &run)), bench->both_rate, 0);
+    const struct ours_shape shape = { .source = bench->pageable_in,
+                                      .target = bench->pageable_out,
+                                      .place = MR_PLACE_PAGEABLE,
+                                      .size_bytes = bench->pageable_bytes,
+                                      .is_parcel_wise = true };
+    const struct hand_run run = { .source = bench->pageable_in,
+                                  .target = bench->pageable_out,
+                                  .size_bytes = GIB,
+                                  .item_bytes = 16 * MIB,
+                                  .copy_bytes = 16 * MIB,
+                                  .slot_count = 4,
+                                  .shape = HAND_FOUR_STREAMS };
+    NAME(add_ours(bench, &variants[0], 0.85, &shape), "pageable to pageable, 2 GiB");
+    NAME(add_hand(&variants[1], &run), "by hand: four streams on pageable memory, 1 GiB");
+    hold_contest(bench, LIMIT_BOTH_WAYS, variants, 2);
+    end_contest(variants, 2);
 }
 
 /* The results stay on the GPU; they are fetched for the check after the time has been taken. */
@@ -450,22 +480,18 @@ static void measure_resident(struct bench *bench)
         double bound;
     } ways[] = { { "pageable to GPU, 2 GiB", bench->pageable_in, MR_PLACE_PAGEABLE, 0.90 },
                  { "pinned to GPU, 2 GiB", bench->pinned_in, MR_PLACE_PINNED, 0 } };
-    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-        struct ours ours;
-        ours_init(&ours, bench,
-                  &(struct ours_shape){ .source = ways[i].source,
-                                        .place = ways[i].place,
-                                        .size_bytes = bench->pageable_bytes,
-                                        .item_bytes = MIB,
-                                        .is_parcel_wise = true });
-        const struct timing timing =
-            measure_checked(bench, ways[i].name, run_resident, &ours, ways[i].source,
-                            bench->pinned_out, bench->pageable_bytes);
-        describe(ways[i].name, &ours);
-        ours_fini(&ours);
-        add_rate(bench, ways[i].name, rate_of(bench->pageable_bytes, timing), bench->in_rate,
-                 ways[i].bound);
+    for (size_t i = 0; i < 2; i++) {
+        const struct ours_shape shape = { .source = ways[i].source,
+                                          .place = ways[i].place,
+                                          .size_bytes = bench->pageable_bytes,
+                                          .item_bytes = MIB,
+                                          .is_parcel_wise = true };
+        NAME(add_ours(bench, &variants[i], ways[i].bound, &shape), "%s", ways[i].name);
+        variants[i].run = run_resident;
+        variants[i].range.target = bench->pinned_out;
     }
+    hold_contest(bench, LIMIT_IN, variants, 2);
+    end_contest(variants, 2);
 }
 
 /* The rounds that make the kernel take as long as copying its chunk. */
@@ -489,34 +515,41 @@ static void measure_balance(struct bench *bench)
     const double copy_seconds = (double)chunk_bytes / bench->in_rate;
     const uint32_t rounds = balance_rounds(chunk_bytes, copy_seconds);
     const double kernel_seconds = hand_kernel_seconds(chunk_bytes / sizeof(float), rounds);
-    struct hand_run run = { .source = bench->pinned_in,
-                            .target = bench->pinned_out,
-                            .size_bytes = size_bytes,
-                            .item_bytes = chunk_bytes,
-                            .copy_bytes = chunk_bytes,
-                            .slot_count = 4,
-                            .factor = factor,
-                            .rounds = rounds };
-    const struct timing sequential = measure_checked(bench, "sequential", by_hand_sequential, &run,
-                                                     run.source, run.target, size_bytes);
-    const struct timing hand = measure_hand(bench, "by hand, balanced", &run);
-    const struct timing ours = measure_ours(bench, "pipeline, balanced",
-                                            &(struct ours_shape){ .source = bench->pinned_in,
-                                                                  .target = bench->pinned_out,
-                                                                  .place = MR_PLACE_PINNED,
-                                                                  .size_bytes = size_bytes,
-                                                                  .item_bytes = chunk_bytes,
-                                                                  .parcel_items = 1,
-                                                                  .rounds = rounds });
+    const struct hand_run run = { .source = bench->pinned_in,
+                                  .target = bench->pinned_out,
+                                  .size_bytes = size_bytes,
+                                  .item_bytes = chunk_bytes,
+                                  .copy_bytes = chunk_bytes,
+                                  .slot_count = 4,
+                                  .rounds = rounds };
+    const struct ours_shape shape = { .source = bench->pinned_in,
+                                      .target = bench->pinned_out,
+                                      .place = MR_PLACE_PINNED,
+                                      .size_bytes = size_bytes,
+                                      .item_bytes = chunk_bytes,
+                                      .parcel_items = 1,
+                                      .rounds = rounds };
+    NAME(add_hand(&variants[0], &run), "balanced: sequential");
+    variants[0].run = by_hand_sequential;
+    NAME(add_hand(&variants[1], &run), "balanced: by hand");
+    NAME(add_ours(bench, &variants[2], 0, &shape), "balanced: pipeline");
+    hold_contest(bench, LIMIT_BOTH_WAYS, variants, 3);
+    end_contest(variants, 3);
+    double hand_gain[RUN_LIMIT], gain[RUN_LIMIT];
+    for (int i = 0; i < bench->run_count; i++) {
+        hand_gain[i] = variants[0].seconds[i] / variants[1].seconds[i];
+        gain[i] = variants[0].seconds[i] / variants[2].seconds[i];
+    }
+    const double sequential = measure_median(variants[0].seconds, bench->run_count);
     const double step = (double)chunk_bytes / bench->both_rate;
     const double slowest = step > kernel_seconds ? step : kernel_seconds;
     const double bound =
-        sequential.seconds / (slowest * (double)chunk_count + kernel_seconds + copy_seconds);
+        sequential / (slowest * (double)chunk_count + kernel_seconds + copy_seconds);
     measure_report_add(&bench->report, kernel_seconds / copy_seconds, "",
                        "balanced: kernel time against the copy in");
-    measure_report_target(&bench->report, sequential.seconds / ours.seconds, "", ">=", 2.8,
+    measure_report_target(&bench->report, measure_median(gain, bench->run_count), "", ">=", 2.8,
                           "balanced, 64 chunks of 16 MiB: speed-up over sequential");
-    measure_report_add(&bench->report, sequential.seconds / hand.seconds, "",
+    measure_report_add(&bench->report, measure_median(hand_gain, bench->run_count), "",
                        "balanced by hand: speed-up over sequential");
     measure_report_add(&bench->report, bound, "",
                        "balanced: the most that copies slowed by each other allow");
@@ -643,31 +676,29 @@ static void measure_steady(struct bench *bench)
 
 static void sweep_pinned(struct bench *bench)
 {
+    size_t count = 0;
     for (size_t chunk_bytes = 4 * MIB; chunk_bytes <= 32 * MIB; chunk_bytes *= 2) {
         for (int is_short = 0; is_short < 2; is_short++) {
-            const size_t size_bytes = is_short ? GIB : bench->pinned_bytes;
-            char name[96];
-            snprintf(name, sizeof name, "sweep: pinned, %zu GiB, chunks of %zu MiB",
-                     size_bytes / GIB, chunk_bytes / MIB);
             const struct ours_shape shape = { .source = bench->pinned_in,
                                               .target = bench->pinned_out,
                                               .place = MR_PLACE_PINNED,
-                                              .size_bytes = size_bytes,
+                                              .size_bytes = is_short ? GIB : bench->pinned_bytes,
                                               .chunk_bytes = chunk_bytes,
                                               .is_parcel_wise = true };
-            add_rate(bench, name, rate_of(size_bytes, measure_ours(bench, name, &shape)),
-                     bench->both_rate, 0);
+            NAME(add_ours(bench, &variants[count++], 0, &shape),
+                 "sweep: pinned, %zu GiB, chunks of %zu MiB", shape.size_bytes / GIB,
+                 chunk_bytes / MIB);
         }
     }
+    hold_contest(bench, LIMIT_BOTH_WAYS, variants, count);
+    end_contest(variants, count);
 }
 
 static void sweep_pageable(struct bench *bench)
 {
-    for (size_t chunk_bytes = MIB; chunk_bytes <= 16 * MIB; chunk_bytes *= 2) {
+    size_t count = 0;
+    for (size_t chunk_bytes = 2 * MIB; chunk_bytes <= 8 * MIB; chunk_bytes *= 2) {
         for (uint32_t slot_count = 5; slot_count <= 11; slot_count += 2) {
-            char name[96];
-            snprintf(name, sizeof name, "sweep: pageable, 2 GiB, chunks of %zu MiB, %u slots",
-                     chunk_bytes / MIB, slot_count);
             const struct ours_shape shape = { .source = bench->pageable_in,
                                               .target = bench->pageable_out,
                                               .place = MR_PLACE_PAGEABLE,
@@ -675,10 +706,13 @@ static void sweep_pageable(struct bench *bench)
                                               .chunk_bytes = chunk_bytes,
                                               .slot_count = slot_count,
                                               .is_parcel_wise = true };
-            add_rate(bench, name, rate_of(bench->pageable_bytes, measure_ours(bench, name, &shape)),
-                     bench->both_rate, 0);
+            NAME(add_ours(bench, &variants[count++], 0, &shape),
+                 "sweep: pageable, 2 GiB, chunks of %zu MiB, %u slots", chunk_bytes / MIB,
+                 slot_count);
         }
     }
+    hold_contest(bench, LIMIT_BOTH_WAYS, variants, count);
+    end_contest(variants, count);
 }
 
 static void measure_sweep(struct bench *bench)

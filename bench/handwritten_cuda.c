@@ -282,8 +282,9 @@ double hand_sequential(const struct hand_run *run)
 
 enum { RATE_ROUNDS = 5 };
 
-static double copy_rate(void *pinned_in, void *pinned_out, size_t size_bytes)
+double hand_copy_rate(const void *pinned_in, void *pinned_out, size_t size_bytes, int round_count)
 {
+    measure_require(round_count > 0 && round_count <= RATE_ROUNDS, "by hand: rounds");
     CUdeviceptr in, out;
     CUstream streams[2];
     double rates[RATE_ROUNDS];
@@ -291,7 +292,7 @@ static double copy_rate(void *pinned_in, void *pinned_out, size_t size_bytes)
     CALL(alloc, &out, size_bytes);
     for (int i = 0; i < 2; i++)
         CALL(stream_create, &streams[i], STREAM_NON_BLOCKING);
-    for (int round = -1; round < RATE_ROUNDS; round++) {
+    for (int round = -1; round < round_count; round++) {
         const double began = measure_now_s();
         for (int i = 0; i < 2; i++) {
             if (pinned_in)
@@ -308,22 +309,7 @@ static double copy_rate(void *pinned_in, void *pinned_out, size_t size_bytes)
         CALL(stream_destroy, streams[i]);
     CALL(free, in);
     CALL(free, out);
-    return measure_median(rates, RATE_ROUNDS);
-}
-
-double hand_both_rate(void *pinned_in, void *pinned_out, size_t size_bytes)
-{
-    return copy_rate(pinned_in, pinned_out, size_bytes);
-}
-
-double hand_in_rate(void *pinned, size_t size_bytes)
-{
-    return copy_rate(pinned, NULL, size_bytes);
-}
-
-double hand_out_rate(void *pinned, size_t size_bytes)
-{
-    return copy_rate(NULL, pinned, size_bytes);
+    return measure_median(rates, round_count);
 }
 
 double hand_kernel_seconds(uint64_t count, uint32_t rounds)

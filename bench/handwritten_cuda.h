@@ -50,10 +50,9 @@ double hand_stream(const struct hand_run *run);
 /* Seconds of the same work in one stream, chunk after chunk. */
 double hand_sequential(const struct hand_run *run);
 
-/* Bytes per second with both directions busy from beginning to end: half of the sum. And alone. */
-double hand_both_rate(void *pinned_in, void *pinned_out, size_t size_bytes);
-double hand_in_rate(void *pinned, size_t size_bytes);
-double hand_out_rate(void *pinned, size_t size_bytes);
+/* Bytes per second of large copies, in from `pinned_in` and out to `pinned_out`; NULL leaves that way
+ * out. With both, each way: half of the sum. The median of `round_count` rounds. */
+double hand_copy_rate(const void *pinned_in, void *pinned_out, size_t size_bytes, int round_count);
 
 /* Device seconds of one launch over `count` elements. */
 double hand_kernel_seconds(uint64_t count, uint32_t rounds);
