@@ -6,6 +6,7 @@
 #ifndef MR__SIGNAL_H
 #define MR__SIGNAL_H
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,6 +39,17 @@ static inline void mr__relax(void)
 #else
     __asm__ __volatile__("" ::: "memory");
 #endif
+}
+
+/* A step of waiting by looking, number `step` from 0: rests the processor at first, and then gives it
+ * to a thread that wants it, which may be the one that is waited for. */
+static inline void mr__look_step(uint32_t step)
+{
+    enum { RESTS = 10 }; /* half a microsecond or so */
+    if (step < RESTS)
+        mr__relax();
+    else
+        sched_yield();
 }
 
 #endif

@@ -4,8 +4,8 @@
  * cpu_queue.c, with a job in cpu_job.c.
  *
  * Nobody is left asleep beside work: a queue becomes ready under the lock, and a worker looks for the
- * last time before it sleeps under the same lock. The one looker that leaves without the lock (linger)
- * lowers looker_count and then reads ready_mask, while who makes a queue ready writes ready_mask and
+ * last time before it sleeps under the same lock. The lookers that leave without the lock (linger)
+ * lower looker_count and then read ready_mask, while who makes a queue ready writes ready_mask and
  * then reads looker_count, all seq_cst: one of them sees the other and wakes a sleeper.
  */
 #include "backend/cpu/cpu_scheduler.h"
@@ -24,9 +24,10 @@
 
 enum {
     LOOK_NS = 20000, /* what a worker looks around before it sleeps: a few times a wake-up's cost */
-    LINGER_NS = 5000, /* what it stays with an empty queue */
-    TURN_NS = 50000,  /* what a queue may take while another of its level waits */
-    RELAXES_PER_LOOK = 4
+    LINGER_NS = 5000,  /* what it stays with an empty queue */
+    TURN_NS = 50000,   /* what a queue may take while another of its level waits */
+    LOOKERS_LEAST = 2, /* with one, a worker that lingers sends the next one to sleep at once */
+    WORKERS_PER_LOOKER = 4
 };
 
 static void wake(struct cpu_worker *sleeper)
@@ -101,22 +102,28 @@ static struct cpu_queue *take_queue(struct cpu_scheduler *scheduler)
     return queue;
 }
 
+/* False when enough others look: one more would only take time from those that work. */
+static bool become_looker(struct cpu_scheduler *scheduler)
+{
+    uint32_t count = atomic_load(&scheduler->looker_count);
+    return count < scheduler->looker_limit &&
+           atomic_compare_exchange_strong(&scheduler->looker_count, &count, count + 1);
+}
+
 /* Waits a moment for work, without the lock. */
 static void look_around(struct cpu_scheduler *scheduler)
 {
     const uint64_t end_ns = mr__clock_now_ns() + LOOK_NS;
-    while (!mr__cpu_scheduler_has_news(scheduler) && mr__clock_now_ns() < end_ns) {
-        for (int i = 0; i < RELAXES_PER_LOOK; i++)
-            mr__relax();
-    }
+    uint32_t step = 0;
+    while (!mr__cpu_scheduler_has_news(scheduler) && mr__clock_now_ns() < end_ns)
+        mr__look_step(step++);
 }
 
 /* Called and returns under the lock. */
 static void look_or_sleep(struct cpu_worker *worker, bool *has_looked)
 {
     struct cpu_scheduler *scheduler = worker->scheduler;
-    if (!*has_looked && mr__cpu_can_spin() && atomic_load(&scheduler->looker_count) == 0) {
-        atomic_fetch_add(&scheduler->looker_count, 1);
+    if (!*has_looked && become_looker(scheduler)) {
         pthread_mutex_unlock(&scheduler->lock);
         look_around(scheduler);
         *has_looked = true;
@@ -206,15 +213,14 @@ static void pass_on(struct cpu_scheduler *scheduler)
 bool mr__cpu_scheduler_linger(struct cpu_scheduler *scheduler, const _Atomic uint64_t *pending,
                               uint64_t pending_seen)
 {
-    uint32_t no_looker = 0;
-    if (!mr__cpu_can_spin() || mr__cpu_scheduler_has_news(scheduler) ||
-        !atomic_compare_exchange_strong(&scheduler->looker_count, &no_looker, 1))
+    if (mr__cpu_scheduler_has_news(scheduler) || !become_looker(scheduler))
         return false;
 
     const uint64_t end_ns = mr__clock_now_ns() + LINGER_NS;
+    uint32_t step = 0;
     bool is_filled;
     do {
-        mr__relax();
+        mr__look_step(step++);
         mr__cpu_schedule_point(CPU_PLACE_LINGER);
         is_filled = atomic_load_explicit(pending, memory_order_acquire) != pending_seen;
     } while (!is_filled && !mr__cpu_scheduler_has_news(scheduler) && mr__clock_now_ns() < end_ns);
@@ -250,6 +256,10 @@ mr_status mr__cpu_scheduler_init(struct cpu_scheduler *scheduler, uint32_t worke
     pthread_mutex_init(&scheduler->lock, &attributes);
     pthread_mutexattr_destroy(&attributes);
     scheduler->owner_process = getpid();
+    if (mr__cpu_can_spin()) {
+        const uint32_t share = worker_count / WORKERS_PER_LOOKER;
+        scheduler->looker_limit = share > LOOKERS_LEAST ? share : LOOKERS_LEAST;
+    }
 
     scheduler->workers = mr__zalloc_array(worker_count, sizeof *scheduler->workers);
     if (!scheduler->workers)

@@ -3,8 +3,8 @@
  * backend/cpu/cpu_scheduler.h - which worker does what: ready queues by priority, sliced jobs that
  * idle workers join, and who sleeps.
  *
- * A worker without work looks around for a while before it sleeps (one at a time: the *looker*).
- * Whoever makes work ready wakes a sleeper only when there is more work than lookers.
+ * A worker without work looks around for a while before it sleeps; a few may do so at a time, the
+ * *lookers*. Whoever makes work ready wakes a sleeper only when there is more work than lookers.
  */
 #ifndef MR__CPU_SCHEDULER_H
 #define MR__CPU_SCHEDULER_H
@@ -48,14 +48,15 @@ struct cpu_ready_list {
 struct cpu_scheduler {
     struct cpu_worker *workers;
     uint32_t worker_count; /* that exist; fewer while they are being started */
+    uint32_t looker_limit; /* 0: looking is not worth while */
     pid_t owner_process;   /* after a fork there are no workers to join */
 
-    /* Read by workers between records. Written under the lock. */
-    _Alignas(CPU_LINE_BYTES) _Atomic uint32_t
-        ready_mask;               /* a bit per level that has ready queues */
-    _Atomic uint32_t urgent_mask; /* the same while nobody is about to take them */
-    _Atomic uint32_t job_count;   /* jobs that can be joined */
-    _Atomic uint32_t idle_count;  /* workers asleep */
+    /* Read by workers between records, written under the lock. A bit per level that has ready queues;
+     * the same while nobody is about to take them; jobs that can be joined; workers asleep. */
+    _Alignas(CPU_LINE_BYTES) _Atomic uint32_t ready_mask;
+    _Atomic uint32_t urgent_mask;
+    _Atomic uint32_t job_count;
+    _Atomic uint32_t idle_count;
 
     /* Workers that are about to look for work: looking around, lingering, or being woken. */
     _Alignas(CPU_LINE_BYTES) _Atomic uint32_t looker_count;

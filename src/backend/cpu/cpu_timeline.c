@@ -14,7 +14,7 @@
 #include <assert.h>
 
 /* A host thread looks this long before it sleeps: about what going to sleep and waking costs. */
-enum { HOST_SPIN_NS = 4000, SPINS_PER_CLOCK = 8 };
+enum { HOST_SPIN_NS = 4000 };
 
 struct cpu_timeline *mr__cpu_timeline_create(void)
 {
@@ -131,14 +131,13 @@ static bool unpark(struct cpu_timeline *timeline, struct cpu_waiter *waiter)
 
 static bool spin_until(const struct cpu_timeline *timeline, uint64_t target, uint64_t end_ns)
 {
+    uint32_t step = 0;
     do {
-        for (int i = 0; i < SPINS_PER_CLOCK; i++) {
-            if (mr__cpu_timeline_has_reached(timeline, target))
-                return true;
-            mr__relax();
-        }
+        if (mr__cpu_timeline_has_reached(timeline, target))
+            return true;
+        mr__look_step(step++);
     } while (mr__clock_now_ns() < end_ns);
-    return false;
+    return mr__cpu_timeline_has_reached(timeline, target);
 }
 
 mr_status mr__cpu_timeline_wait(struct cpu_timeline *timeline, uint64_t target, uint64_t timeout_ns)
