@@ -13,7 +13,7 @@
 
 #include <assert.h>
 
-enum { WAIT_SPIN_NS = 500 };
+enum { WAIT_SPIN_NS = 500, REST_LIMIT = 8 };
 
 /* ---- life ---- */
 
@@ -202,6 +202,7 @@ struct run {
     uint64_t known; /* records that may be read, counted from when the worker got the queue */
     uint64_t done;
     struct cpu_turn turn;
+    uint32_t rest_count;    /* before it looks whether an empty queue was filled */
     struct cpu_queue *kept; /* woken by this one's work, and nobody's yet */
 };
 
@@ -297,8 +298,16 @@ static bool find_more(struct run *run)
 
     uint64_t seen = atomic_load_explicit(pending, memory_order_acquire);
     if (seen == run->done && !run->kept &&
-        mr__cpu_scheduler_linger(run->worker->scheduler, pending, seen))
+        mr__cpu_scheduler_linger(run->worker->scheduler, pending, seen, run->rest_count)) {
         seen = atomic_load_explicit(pending, memory_order_acquire);
+
+        /* Several at once: they come faster than they are run, and looking less often makes both sides
+         * faster. One alone may be waited for. */
+        if (seen - run->done > 1)
+            run->rest_count = run->rest_count < REST_LIMIT ? 2 * run->rest_count + 1 : REST_LIMIT;
+        else
+            run->rest_count /= 2;
+    }
     run->known = seen & ~CPU_QUEUE_IS_DEAD;
     return run->known > run->done;
 }

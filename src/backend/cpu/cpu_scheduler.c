@@ -211,7 +211,7 @@ static void pass_on(struct cpu_scheduler *scheduler)
 }
 
 bool mr__cpu_scheduler_linger(struct cpu_scheduler *scheduler, const _Atomic uint64_t *pending,
-                              uint64_t pending_seen)
+                              uint64_t pending_seen, uint32_t rest_count)
 {
     if (mr__cpu_scheduler_has_news(scheduler) || !become_looker(scheduler))
         return false;
@@ -219,6 +219,8 @@ bool mr__cpu_scheduler_linger(struct cpu_scheduler *scheduler, const _Atomic uin
     const uint64_t end_ns = mr__clock_now_ns() + LINGER_NS;
     uint32_t step = 0;
     bool is_filled;
+    for (uint32_t i = 0; i < rest_count; i++)
+        mr__relax();
     do {
         mr__look_step(step++);
         mr__cpu_schedule_point(CPU_PLACE_LINGER);

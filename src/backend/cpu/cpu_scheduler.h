@@ -89,9 +89,10 @@ bool mr__cpu_turn_is_over(const struct cpu_scheduler *scheduler, uint32_t level,
                           struct cpu_turn *turn);
 
 /* A worker whose queue is empty but likely to be filled at once waits a moment, as a looker, until
- * `*pending` differs from `pending_seen`. True when it does. */
+ * `*pending` differs from `pending_seen`; true when it does. It first rests `rest_count` times, in which
+ * the submitting thread has the counter to itself. */
 bool mr__cpu_scheduler_linger(struct cpu_scheduler *scheduler, const _Atomic uint64_t *pending,
-                              uint64_t pending_seen);
+                              uint64_t pending_seen, uint32_t rest_count);
 
 /* True when a queue is ready or a job can be joined. */
 static inline bool mr__cpu_scheduler_has_news(struct cpu_scheduler *scheduler)
