@@ -7,11 +7,11 @@
 
 /* ---- texts ---- */
 
-extern const char mr__source_arithmetic[], mr__source_convert[], mr__source_image[],
-    mr__source_statistics[];
+extern const char mr__source_arithmetic[], mr__source_convert_float[], mr__source_convert_integer[],
+    mr__source_image[], mr__source_statistics[];
 #ifdef MR_HAS_PTX
-extern const char mr__image_arithmetic[], mr__image_convert[], mr__image_image[],
-    mr__image_statistics[];
+extern const char mr__image_arithmetic[], mr__image_convert_float[], mr__image_convert_integer[],
+    mr__image_image[], mr__image_statistics[];
 #define IMAGE(file) mr__image_##file
 #else
 #define IMAGE(file) NULL
@@ -21,7 +21,8 @@ extern const char mr__image_arithmetic[], mr__image_convert[], mr__image_image[]
     static const struct mr__embedded_source source_##file = { "kernels/" #file ".c",               \
                                                               mr__source_##file, IMAGE(file) };
 SOURCE(arithmetic)
-SOURCE(convert)
+SOURCE(convert_float)
+SOURCE(convert_integer)
 SOURCE(image)
 SOURCE(statistics)
 

@@ -7,7 +7,7 @@
  * quantise_T_u8      what lies between the item's low and high, spread over 0 to 255, to the
  *                    nearest, ties to even; 0 where high is not above low and for what is not a
  *                    number
- *     Groups of CHUNK elements of an item: launch with count = item_count * ceil(item_size / 4096).
+ *     Groups of CHUNK elements: launch with count = item_count * ceil(item_size / 4096).
  *
  * median3x3_T        the median of each pixel and its eight neighbours, edges repeated; items are
  *                    images of width * height. Launch with count = rows = height * image_count.
@@ -15,26 +15,6 @@
 #include <millrace/portable.h>
 
 #define CHUNK 4096
-
-#define CALIBRATE(name, type)                                                                      \
-    MR_GROUP_KERNEL(calibrate_##name##_f32, MR_IN(type, source), MR_IN(float, dark),               \
-                    MR_IN(float, flat), MR_OUT(float, target), MR_VALUE(uint64_t, item_size),      \
-                    MR_VALUE(uint64_t, item_count))                                                \
-    {                                                                                              \
-        const uint64_t chunk_count = (item_size + CHUNK - 1) / CHUNK;                              \
-        MR_GROUP_EACH (group, chunk_count * item_count) {                                          \
-            const uint64_t base = group / chunk_count * item_size;                                 \
-            const uint64_t begin = group % chunk_count * CHUNK;                                    \
-            MR_LANE_EACH (i, begin, MR_MIN(begin + CHUNK, item_size)) {                            \
-                const float value = ((float)source[base + i] - dark[i]) / flat[i];                 \
-                target[base + i] = flat[i] > 0.0f ? value : 0.0f;                                  \
-            }                                                                                      \
-        }                                                                                          \
-    }
-
-CALIBRATE(u8, uint8_t)
-CALIBRATE(u16, uint16_t)
-CALIBRATE(f32, float)
 
 #define QUANTISE(name, type)                                                                       \
     MR_GROUP_KERNEL(quantise_##name##_u8, MR_IN(type, source), MR_IN(float, low),                  \
@@ -59,6 +39,38 @@ CALIBRATE(f32, float)
 QUANTISE(u8, uint8_t)
 QUANTISE(u16, uint16_t)
 QUANTISE(f32, float)
+
+/* What follows has long bodies: one iteration at a time is fastest on a GPU. */
+#undef MR_UNROLL
+#define MR_UNROLL 1
+
+/* Items that one group calibrates while its chunk of the planes is near. */
+#define ITEMS 8
+
+#define CALIBRATE(name, type)                                                                      \
+    MR_GROUP_KERNEL(calibrate_##name##_f32, MR_IN(type, source), MR_IN(float, dark),               \
+                    MR_IN(float, flat), MR_OUT(float, target), MR_VALUE(uint64_t, item_size),      \
+                    MR_VALUE(uint64_t, item_count))                                                \
+    {                                                                                              \
+        const uint64_t chunk_count = (item_size + CHUNK - 1) / CHUNK;                              \
+        MR_GROUP_EACH (group, chunk_count * ((item_count + ITEMS - 1) / ITEMS)) {                  \
+            const uint64_t begin = group % chunk_count * CHUNK;                                    \
+            const uint64_t end = MR_MIN(begin + CHUNK, item_size);                                 \
+            const uint64_t first = group / chunk_count * ITEMS;                                    \
+            const uint64_t last = MR_MIN(first + ITEMS, item_count);                               \
+            for (uint64_t item = first; item < last; item++) {                                     \
+                const uint64_t base = item * item_size;                                            \
+                MR_LANE_EACH (i, begin, end) {                                                     \
+                    const float value = ((float)source[base + i] - dark[i]) / flat[i];             \
+                    target[base + i] = flat[i] > 0.0f ? value : 0.0f;                              \
+                }                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+CALIBRATE(u8, uint8_t)
+CALIBRATE(u16, uint16_t)
+CALIBRATE(f32, float)
 
 /* With each column sorted: the middle of the greatest least, the middle middle and the least
  * greatest. Written out, as compilers vectorise it only so. */

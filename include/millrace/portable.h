@@ -37,6 +37,9 @@
  * C++: casts written out, no designated initialisers, fixed-width types, <math.h> names. Functions
  * of your own are declared `MR_FUNCTION float half(float x)`.
  *
+ * On a GPU the loops are unrolled MR_UNROLL times, so that several loads are on their way at once:
+ * 4 unless defined otherwise, before a kernel or in the flags. 1 suits long bodies.
+ *
  * This file stands alone: the library hands it to the compilers it calls.
  */
 #ifndef MR_PORTABLE_H
@@ -188,6 +191,10 @@ MR_MATH_(sqrt)
 
 /* ---- GPU ---- */
 
+#ifndef MR_UNROLL
+#define MR_UNROLL 4
+#endif
+
 #define MR_KERNEL(name, ...)                                                                       \
     MR_CHECK_TYPES_(name, __VA_ARGS__);                                                            \
     extern "C" {                                                                                   \
@@ -223,14 +230,21 @@ MR_MATH_(sqrt)
 #define MR_ATOMIC_ADD_(target, amount) atomicAdd(target, amount)
 #endif
 
+/* Counted beforehand, so that the compiler may unroll. */
+#define MR_PRAGMA_(words) MR_PRAGMA_NOW_(words)
+#define MR_PRAGMA_NOW_(words) _Pragma(#words)
+#define MR_STRIDE_(i, first, end, step)                                                            \
+    MR_PRAGMA_(unroll MR_UNROLL)                                                                   \
+    for (uint64_t i = (first), mr_end_##i = (end), mr_step_##i = (step),                           \
+                  mr_left_##i = i < mr_end_##i ? (mr_end_##i - i - 1) / mr_step_##i + 1 : 0;       \
+         mr_left_##i; i += mr_step_##i, mr_left_##i--)
 #define MR_EACH(i, total)                                                                          \
-    for (uint64_t i = (uint64_t)MR_BLOCK_ * MR_THREADS_ + MR_THREAD_, mr_end_##i = (total);        \
-         i < mr_end_##i; i += (uint64_t)MR_BLOCKS_ * MR_THREADS_)
+    MR_STRIDE_(i, (uint64_t)MR_BLOCK_ *MR_THREADS_ + MR_THREAD_, total,                            \
+               (uint64_t)MR_BLOCKS_ * MR_THREADS_)
 #define MR_GROUP_EACH(group, total)                                                                \
     for (uint64_t group = MR_BLOCK_, mr_end_##group = (total); group < mr_end_##group;             \
          group += MR_BLOCKS_)
-#define MR_LANE_EACH(i, begin, end)                                                                \
-    for (uint64_t i = (begin) + MR_THREAD_, mr_end_##i = (end); i < mr_end_##i; i += MR_THREADS_)
+#define MR_LANE_EACH(i, begin, end) MR_STRIDE_(i, (begin) + MR_THREAD_, end, MR_THREADS_)
 
 #define MR_GROUP_SHARED(type, name, count) __shared__ type name[count]
 
