@@ -68,7 +68,11 @@ struct mr__image {
     uint32_t root;         /* the image whose memory it shares (in place), else itself */
     uint32_t lender;       /* the sink whose lent memory it lies in when that is one stretch */
     bool has_memory;       /* every slot has memory for it */
-    mr_device *device;     /* of that memory */
+    bool is_lane; /* every lane has: only steps of one lane touch it, one after the other, so
+                              that the parcels of a lane share what is in its core's cache */
+    mr_buffer **lanes;
+    uint32_t lane_count;
+    mr_device *device; /* of that memory */
     mr_place kind;
     size_t slot_bytes;
 };
@@ -98,6 +102,7 @@ struct mr__step {
     uint32_t host_waits[MR_NODE_INPUT_LIMIT]; /* steps whose outcome the host must know first */
     bool is_recorded;                         /* someone waits for its event */
     bool needs_staged_input;                  /* reads what the crew brings in */
+    bool has_lane_output;                     /* the lane's parcel before must be past its steps */
     bool is_scattered;                        /* copy: writes straight to a sink's lent memory */
     uint32_t report;                          /* index of its node report */
 };
@@ -201,7 +206,8 @@ struct mr__plan {
     uint32_t image_count, group_count, step_count, place_count, sink_count;
     uint32_t terminal_count, watched_count;
     uint32_t slot_count, parcel_items, stream_count;
-    uint32_t ship_below; /* parcels in flight below which a part-filled parcel is sent at once */
+    uint32_t busy_parcels; /* in flight, keep all lanes busy; 0 where a GPU takes part */
+    uint32_t ship_below;   /* parcels in flight below which a part-filled parcel is sent at once */
     uint64_t chunk_bytes;
     uint64_t slot_memory_bytes;
     uint64_t item_count; /* 0 = unknown */

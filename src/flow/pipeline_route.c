@@ -336,6 +336,48 @@ static bool needs_memory(const struct mr__plan *plan, uint32_t id)
            need > sink->memory_bytes;
 }
 
+static bool is_read_in_lane(const struct mr__plan *plan, uint32_t id, uint32_t group)
+{
+    for (uint32_t i = 0; i < plan->sink_count; i++) {
+        if (plan->sinks[i].image == id)
+            return false;
+    }
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        const struct mr__step *step = &plan->steps[i];
+        for (uint32_t k = 0; k < step->input_count; k++) {
+            if (step->inputs[k] == id && (step->group != group || step->host_wait_count))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Whether nobody outside one lane touches the memory of `root`, under whatever name. */
+static bool stays_in_lane(const struct mr__plan *plan, uint32_t root)
+{
+    const uint32_t step = plan->images[root].step;
+    if (step == MR__NONE || plan->images[root].lender != MR__NONE ||
+        !plan->groups[plan->steps[step].group].lane_replicas)
+        return false;
+    for (uint32_t i = 0; i < plan->image_count; i++) {
+        if (plan->images[i].root == root && !is_read_in_lane(plan, i, plan->steps[step].group))
+            return false;
+    }
+    return true;
+}
+
+static void share_in_lanes(struct mr__plan *plan)
+{
+    for (uint32_t i = 0; i < plan->image_count; i++) {
+        struct mr__image *image = &plan->images[i];
+        if (!image->has_memory || !stays_in_lane(plan, i))
+            continue;
+        image->has_memory = false;
+        image->is_lane = true;
+        plan->steps[image->step].has_lane_output = true;
+    }
+}
+
 /* Host memory that a GPU copies from or to is pinned by that GPU. */
 static void place_memory(struct mr__plan *plan, uint32_t id)
 {
@@ -388,6 +430,7 @@ mr_status mr__plan_route(mr_pipeline *pipeline, struct mr__plan *plan)
     route_in_place(plan);
     for (uint32_t i = 0; i < plan->image_count; i++)
         place_memory(plan, i);
+    share_in_lanes(plan);
 
     const mr_source_options *source = &plan->source->source;
     if (source->memory && !mr_buffer_host(source->memory) && !plan->may_source_scatter)

@@ -374,54 +374,45 @@ static bool is_staged(const struct mr__sink_run *sink)
     return plan->sink_count && plan->sinks[sink->sink].is_staged;
 }
 
-/* Where nobody sees when a parcel is delivered, several are looked at in one: behind one whose work has
- * ended, a look costs nothing, while a look at an event costs the host of a GPU a microsecond. */
-static uint64_t parcels_ahead(const struct mr__sink_run *sink)
+/* Where nobody sees when a parcel is delivered, several are waited for at once: behind one whose work
+ * has ended, a look at those before it costs little, while a wake, or a look at a GPU's event, costs a
+ * microsecond. As many as leave the device enough to do. */
+static uint64_t choose_last(const struct mr__sink_run *sink, uint64_t next, uint64_t submitted)
 {
-    enum { KEPT_BUSY = 4 };
-    const mr_pipeline *pipeline = sink->pipeline;
-    const struct mr__plan *plan = pipeline->plan;
+    enum { GPU_BUSY = 4 };
+    const struct mr__plan *plan = sink->pipeline->plan;
     const bool is_seen = sink->has_thread || plan->source->source.give_back ||
                          (plan->sink_count && plan->sinks[sink->sink].node->sink.take);
-    const uint64_t in_flight =
-        mr__count_get(&pipeline->run->submitted) - mr__count_get(&sink->delivered);
-    return is_seen || in_flight <= KEPT_BUSY ? 0 : (in_flight - KEPT_BUSY) / 3;
-}
-
-/* Delivers the parcel whose work has ended, and those after it up to `last`. */
-static void finish_parcels(struct mr__sink_run *sink, uint64_t last)
-{
-    mr_pipeline *pipeline = sink->pipeline;
-    uint64_t next = mr__count_get(&sink->delivered);
-    do
-        finish_parcel(sink, mr__slot_of(pipeline->plan, next++));
-    while (next <= last && !await_parcel(mr__slot_of(pipeline->plan, next), 0));
+    const uint64_t in_flight = submitted - next;
+    const uint64_t busy = plan->busy_parcels ? plan->busy_parcels : GPU_BUSY;
+    if (is_seen || in_flight <= busy)
+        return next;
+    return plan->busy_parcels ? submitted - busy - 1 : next + (in_flight - busy) / 3;
 }
 
 bool mr__sink_step(struct mr__sink_run *sink, uint64_t timeout_ns)
 {
     mr_pipeline *pipeline = sink->pipeline;
-    const uint64_t next = mr__count_get(&sink->delivered);
-    if (next >= mr__count_get(&pipeline->run->submitted))
+    uint64_t next = mr__count_get(&sink->delivered);
+    const uint64_t submitted = mr__count_get(&pipeline->run->submitted);
+    if (next >= submitted)
         return false;
     if (is_staged(sink))
         return step_staged(sink, timeout_ns);
 
-    const uint64_t last = next + parcels_ahead(sink);
+    const uint64_t last = choose_last(sink, next, submitted);
     mr_status status = await_parcel(mr__slot_of(pipeline->plan, last), timeout_ns);
-    if (status == MR_E_BUSY || status == MR_E_TIMEOUT)
-        return false;
-    struct mr__slot *slot = mr__slot_of(pipeline->plan, next);
-    if (last > next)
-        status = await_parcel(slot, timeout_ns);
-    if (status == MR_E_BUSY || status == MR_E_TIMEOUT)
-        return false;
-    if (status) {
-        abort_waiting(slot, status);
-        return false;
+    for (; !status && next <= last; next++) {
+        struct mr__slot *slot = mr__slot_of(pipeline->plan, next);
+        if (next < last)
+            status = await_parcel(slot, timeout_ns);
+        if (status)
+            break;
+        finish_parcel(sink, slot);
     }
-    finish_parcels(sink, last);
-    return true;
+    if (status && status != MR_E_BUSY && status != MR_E_TIMEOUT)
+        abort_waiting(mr__slot_of(pipeline->plan, next), status);
+    return !status;
 }
 
 static bool has_parcel(void *context)

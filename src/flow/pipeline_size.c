@@ -14,6 +14,8 @@ enum {
     SPARE_SLOTS = 2,          /* one being filled and one being delivered, beside those at work */
     STAGED_SLOTS = 2,         /* one that a crew carries and one that it can go on with */
     AUTO_SLOT_LIMIT = 32,
+    LANE_ROUNDS = 4, /* parcels that a lane has queued at most: the submitter wakes rarely */
+    SLOT_LIMIT = 1024,
 };
 
 static size_t round_up(size_t value, size_t step)
@@ -202,6 +204,28 @@ static mr_status memory_allowed(const mr_pipeline *pipeline, mr_device *device, 
     return status;
 }
 
+/* Bytes on `device` that do not grow with the slots. */
+static uint64_t lane_bytes(const struct mr__plan *plan, const mr_device *device, mr_place kind)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < plan->image_count; i++) {
+        const struct mr__image *image = &plan->images[i];
+        if (image->is_lane && image->device == device && image->kind == kind)
+            sum += image->slot_bytes * plan->groups[plan->steps[image->step].group].stream_count;
+    }
+    return sum;
+}
+
+static uint64_t slots_within(const struct mr__plan *plan, const struct mr__image *image,
+                             uint64_t limit)
+{
+    const uint64_t lanes = lane_bytes(plan, image->device, image->kind);
+    const uint64_t slot = slot_bytes(plan, image->device, image->kind);
+    if (lanes > limit)
+        return 0;
+    return slot ? (limit - lanes) / slot : UINT64_MAX;
+}
+
 /* How many slots fit on every device; the first device where not even one does. */
 static mr_status slots_that_fit(const mr_pipeline *pipeline, const struct mr__plan *plan,
                                 uint64_t *fit, const struct mr__image **tight, uint64_t *allowed)
@@ -211,12 +235,12 @@ static mr_status slots_that_fit(const mr_pipeline *pipeline, const struct mr__pl
     for (uint32_t i = 0; i < plan->image_count; i++) {
         const struct mr__image *image = &plan->images[i];
         uint64_t limit;
-        if (!image->has_memory)
+        if (!image->has_memory && !image->is_lane)
             continue;
         const mr_status status = memory_allowed(pipeline, image->device, image->kind, &limit);
         if (status)
             return status;
-        const uint64_t here = limit / slot_bytes(plan, image->device, image->kind);
+        const uint64_t here = slots_within(plan, image, limit);
         if (here >= *fit)
             continue;
         *fit = here;
@@ -226,22 +250,35 @@ static mr_status slots_that_fit(const mr_pipeline *pipeline, const struct mr__pl
     return MR_OK;
 }
 
-/* The most groups of streams that one parcel passes through, and the widest of them. */
-static uint32_t choose_slots(const struct mr__plan *plan)
+static bool is_all_host(const struct mr__plan *plan)
+{
+    return plan->place_count == MR__HOST_PLACE + 1;
+}
+
+static uint32_t widest_group(const struct mr__plan *plan)
 {
     uint32_t widest = 1;
-    uint32_t depth = plan->is_source_staged ? STAGED_SLOTS : 0;
     for (uint32_t i = 0; i < plan->group_count; i++) {
-        depth++;
         if (plan->groups[i].stream_count > widest)
             widest = plan->groups[i].stream_count;
     }
+    return widest;
+}
+
+/* Enough for every group of streams to be busy with one parcel, and some to be filled and delivered. */
+static uint32_t choose_slots(const struct mr__plan *plan)
+{
+    uint32_t depth = plan->group_count + (plan->is_source_staged ? STAGED_SLOTS : 0);
     for (uint32_t i = 0; i < plan->sink_count; i++)
         depth += plan->sinks[i].is_staged ? STAGED_SLOTS : 0;
     uint32_t count = depth + SPARE_SLOTS;
-    if (count < 2 * widest)
-        count = 2 * widest;
-    return count < AUTO_SLOT_LIMIT ? count : AUTO_SLOT_LIMIT;
+    if (count > AUTO_SLOT_LIMIT)
+        count = AUTO_SLOT_LIMIT;
+    const uint32_t widest = widest_group(plan);
+    const uint32_t rounds = is_all_host(plan) && widest > 1 ? LANE_ROUNDS : 2;
+    if (count < rounds * widest)
+        count = rounds * widest;
+    return count < SLOT_LIMIT ? count : SLOT_LIMIT;
 }
 
 static mr_status fit_slots(mr_pipeline *pipeline, struct mr__plan *plan)
@@ -266,7 +303,9 @@ static mr_status fit_slots(mr_pipeline *pipeline, struct mr__plan *plan)
                 MR_E_NO_MEMORY,
                 "pipeline '%s': one slot needs %llu bytes on %s, but slots may take "
                 "%llu there: use smaller items or parcels, or raise memory_limit",
-                pipeline->name, (unsigned long long)slot_bytes(plan, tight->device, tight->kind),
+                pipeline->name,
+                (unsigned long long)(slot_bytes(plan, tight->device, tight->kind) +
+                                     lane_bytes(plan, tight->device, tight->kind)),
                 mr_device_id(tight->device), (unsigned long long)allowed);
         plan->slot_count = (uint32_t)fit;
         return MR_OK;
@@ -298,6 +337,7 @@ mr_status mr__plan_size_parcels(mr_pipeline *pipeline, struct mr__plan *plan)
         plan->stream_count += group->stream_count;
     }
     plan->chunk_bytes = (uint64_t)plan->parcel_items * largest_item(pipeline, plan);
+    plan->busy_parcels = is_all_host(plan) ? 2 * widest_group(plan) : 0;
     plan->ship_below = plan->slot_count > 2 ? 2 : 1;
     return MR_OK;
 }

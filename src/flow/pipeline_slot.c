@@ -194,6 +194,29 @@ static mr_status make_slots(mr_pipeline *pipeline, struct mr__plan *plan)
     return MR_OK;
 }
 
+static mr_status make_lanes(mr_pipeline *pipeline, struct mr__plan *plan)
+{
+    for (uint32_t i = 0; i < plan->image_count; i++) {
+        struct mr__image *image = &plan->images[i];
+        const mr_buffer_options options = { .place = image->kind,
+                                            .name = plan->edges[image->edge].node->name };
+        if (!image->is_lane)
+            continue;
+        image->lane_count = plan->groups[plan->steps[image->step].group].stream_count;
+        image->lanes = mr__zalloc_array(image->lane_count, sizeof *image->lanes);
+        if (!image->lanes)
+            return no_memory(pipeline);
+        plan->slot_memory_bytes += image->slot_bytes * image->lane_count;
+        for (uint32_t k = 0; k < image->lane_count; k++) {
+            const mr_status status =
+                mr_buffer_create(image->device, image->slot_bytes, &options, &image->lanes[k]);
+            if (status)
+                return status;
+        }
+    }
+    return MR_OK;
+}
+
 mr_status mr__plan_build(mr_pipeline *pipeline, struct mr__plan *plan)
 {
     mr_status status = make_streams(pipeline, plan);
@@ -201,6 +224,8 @@ mr_status mr__plan_build(mr_pipeline *pipeline, struct mr__plan *plan)
         status = make_windows(plan);
     if (!status)
         status = make_slots(pipeline, plan);
+    if (!status)
+        status = make_lanes(pipeline, plan);
     if (!status)
         status = make_crews(plan);
     return status;
@@ -246,6 +271,12 @@ void mr__plan_unbuild(struct mr__plan *plan)
             free_slot(plan, &plan->slots[i]);
     }
     mr__free(plan->slots);
+    for (uint32_t i = 0; i < plan->image_count; i++) {
+        struct mr__image *image = &plan->images[i];
+        for (uint32_t k = 0; image->lanes && k < image->lane_count; k++)
+            mr_buffer_destroy(image->lanes[k]);
+        mr__free(image->lanes);
+    }
     for (uint32_t i = 0; i < plan->place_count; i++)
         mr_buffer_destroy(plan->places[i].window);
 }

@@ -74,9 +74,20 @@ static mr_status look_for_sizes(struct mr__slot *slot)
     return status;
 }
 
+/* The parcel before in the same lane has steps to submit that still read the lane's memory. */
+static bool is_lane_taken(const struct mr__slot *slot, const struct mr__step *step)
+{
+    const struct mr__plan *plan = slot->pipeline->plan;
+    const uint32_t lanes = plan->groups[step->group].stream_count;
+    return step->has_lane_output && slot->number >= lanes &&
+           mr__count_get(&slot->pipeline->run->submitted) <= slot->number - lanes;
+}
+
 /* MR_E_BUSY while the step's inputs have outcomes that the host does not know yet. */
 static mr_status look_ahead(struct mr__slot *slot, const struct mr__step *step)
 {
+    if (is_lane_taken(slot, step))
+        return MR_E_BUSY;
     if (step->needs_staged_input && !mr__crew_is_done(&slot->ticket))
         return MR_E_BUSY;
     mr_status status = look_for_sizes(slot);

@@ -29,6 +29,18 @@ static void stage_in(struct mr__slot *slot)
     mr__crew_close(plan->crew_in, &slot->ticket);
 }
 
+static void use_lanes(const struct mr__plan *plan, struct mr__slot *slot)
+{
+    for (uint32_t i = 0; i < plan->image_count; i++) {
+        const struct mr__image *image = &plan->images[i];
+        if (!image->is_lane)
+            continue;
+        mr_buffer *memory = image->lanes[slot->number % image->lane_count];
+        slot->images[i].spot =
+            (struct mr__spot){ .buffer = memory, .host = mr_buffer_host(memory) };
+    }
+}
+
 static void begin_parcel(mr_pipeline *pipeline, struct mr__slot *slot)
 {
     const struct mr__plan *plan = pipeline->plan;
@@ -41,6 +53,7 @@ static void begin_parcel(mr_pipeline *pipeline, struct mr__slot *slot)
             atomic_store_explicit(&slot->failed[k], 0, memory_order_relaxed);
         atomic_store_explicit(&slot->has_failed, false, memory_order_relaxed);
     }
+    use_lanes(plan, slot);
     if (plan->is_source_staged)
         stage_in(slot);
     else if (plan->is_source_lending)

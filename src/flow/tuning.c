@@ -11,6 +11,7 @@
 #include "flow/pipeline.h"
 
 #include <string.h>
+#include <unistd.h>
 
 enum {
     KNOWN_LIMIT = 64,
@@ -24,7 +25,10 @@ enum {
      * those of all slots go round. On an H200's host with 105 MiB of it, chunks of 4 MiB kept 89 % of
      * the limit, of 8 MiB 72 %, of 16 MiB 58 %. */
     STAGED_CHUNK_MOST = 4 << 20,
-    CPU_LANE_CHUNK = 512 << 10,
+    LANE_CHUNK_LEAST = 128 << 10,
+    LANE_CHUNK_MOST = 1 << 20,
+    LANE_CHUNK_UNKNOWN_CACHE = 256 << 10,
+    LANE_CACHE_SHARE = 8, /* a parcel's edges and what the lane reads next fit several times */
     CPU_CHUNK = 2 << 20,
 };
 
@@ -164,6 +168,18 @@ static bool has_lanes(const struct mr_pipeline *pipeline)
     return false;
 }
 
+/* Of the second-level cache, which a core has to itself. */
+static uint64_t lane_chunk(void)
+{
+    const long cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    if (cache <= 0)
+        return LANE_CHUNK_UNKNOWN_CACHE;
+    const uint64_t share = (uint64_t)cache / LANE_CACHE_SHARE;
+    return share < LANE_CHUNK_LEAST  ? LANE_CHUNK_LEAST
+           : share > LANE_CHUNK_MOST ? LANE_CHUNK_MOST
+                                     : share;
+}
+
 static bool is_pageable(const struct mr__node *node)
 {
     const mr_buffer *memory = node->kind == MR_NODE_SOURCE ? node->source.memory
@@ -193,7 +209,7 @@ mr_status mr__tuning_chunk(const struct mr_pipeline *pipeline, const struct mr__
     uint32_t depth;
     mr_device *gpu = find_gpu(pipeline, &depth);
     if (!gpu) {
-        *chunk_bytes = has_lanes(pipeline) ? CPU_LANE_CHUNK : CPU_CHUNK;
+        *chunk_bytes = has_lanes(pipeline) ? lane_chunk() : CPU_CHUNK;
         return MR_OK;
     }
     const uint64_t most = is_staged(pipeline) ? STAGED_CHUNK_MOST : GPU_CHUNK_MOST;
