@@ -3,7 +3,8 @@
  * Chunk sizes from what copies cost on a device.
  *
  * A pipeline of d steps over n chunks takes n + d - 1 times (latency + chunk / rate), n being total /
- * chunk. That is least at chunk = sqrt(total * latency * rate / (d - 1)). On the CPU there is no copy to
+ * chunk. That is least at chunk = sqrt(total * latency * rate / (d - 1)). A step that waits for another
+ * stream's costs half again as much as the lone copy that is timed here. On the CPU there is no copy to
  * hide: there a chunk's edges should stay in one core's cache.
  */
 #include "flow/tuning.h"
@@ -19,7 +20,7 @@ enum {
     SMALL_COPY_BYTES = 4096,
     REPEATS = 5,
     GPU_CHUNK_LEAST = 1 << 20,
-    GPU_CHUNK_MOST = 16 << 20,
+    GPU_CHUNK_MOST = 32 << 20,
     GPU_CHUNK_UNKNOWN_TOTAL = 8 << 20,
     /* Bytes that a crew carries must still be in the cache when the copy engine comes for them, and
      * those of all slots go round. On an H200's host with 105 MiB of it, chunks of 4 MiB kept 89 % of
@@ -221,7 +222,7 @@ mr_status mr__tuning_chunk(const struct mr_pipeline *pipeline, const struct mr__
     const mr_status status = mr__tuning_measure(gpu, &cost);
     if (status)
         return status;
-    const double best = square_root((double)total_bytes * (double)cost.latency_ns *
+    const double best = square_root((double)total_bytes * 1.5 * (double)cost.latency_ns *
                                     cost.bytes_per_ns / (depth - 1));
     *chunk_bytes = best < GPU_CHUNK_LEAST ? GPU_CHUNK_LEAST
                    : best > (double)most  ? most
