@@ -21,7 +21,6 @@ enum { STREAM_NON_BLOCKING = 1, EVENT_NO_TIMING = 2, HOST_PORTABLE = 1, SLOT_LIM
 /* The driver's functions: result, name here, symbol there, parameters. */
 #define DRIVER_FUNCTIONS(X)                                                                        \
     X(init, "cuInit", (unsigned))                                                                  \
-    X(driver_version, "cuDriverGetVersion", (int *))                                               \
     X(device_get, "cuDeviceGet", (int *, int))                                                     \
     X(context_retain, "cuDevicePrimaryCtxRetain", (CUcontext *, int))                              \
     X(context_set, "cuCtxSetCurrent", (CUcontext))                                                 \
@@ -132,13 +131,6 @@ bool hand_open(void)
     CALL(module_load, &module, hand_kernel_ptx);
     CALL(module_function, &kernel, module, HAND_KERNEL_NAME);
     return true;
-}
-
-int hand_driver_version(void)
-{
-    int version = 0;
-    CALL(driver_version, &version);
-    return version;
 }
 
 void *hand_pin(size_t size_bytes)

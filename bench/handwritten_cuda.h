@@ -57,7 +57,4 @@ double hand_copy_rate(const void *pinned_in, void *pinned_out, size_t size_bytes
 /* Device seconds of one launch over `count` elements. */
 double hand_kernel_seconds(uint64_t count, uint32_t rounds);
 
-/* Driver version, for the report: 13000 is 13.0. */
-int hand_driver_version(void);
-
 #endif

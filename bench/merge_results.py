@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """merge_results.py OUT COMMAND PART...: one JSON file of several, with command, commit and machine."""
+import ctypes
 import json
 import os
 import subprocess
@@ -14,10 +15,20 @@ def ask(*command):
         return "unknown"
 
 
+def cuda_version():
+    version = ctypes.c_int()
+    try:
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+    except OSError:
+        return "none"
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
 def machine():
     gpu = ask("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
     name, _, driver = gpu.partition(", ")
-    return {"gpu": name, "driver": driver, "cores": len(os.sched_getaffinity(0))}
+    return {"gpu": name, "driver": driver, "cuda": cuda_version(),
+            "cores": len(os.sched_getaffinity(0))}
 
 
 def main():
