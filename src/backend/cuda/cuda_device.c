@@ -31,7 +31,7 @@ static int numa_node_of(const mr_device_properties *properties)
 static CUresult attributes_read(struct cuda_device *device)
 {
     mr_device_properties *properties = &device->properties;
-    int is_integrated = 0, has_concurrent = 0, has_ecc = 0, has_pools = 0, can_wait = 0;
+    int is_integrated = 0, has_concurrent = 0, has_ecc = 0, has_pools = 0;
     int can_register = 0, pitch_limit = 0;
     const struct {
         int attribute;
@@ -50,7 +50,6 @@ static CUresult attributes_read(struct cuda_device *device)
         { CU_DEVICE_ATTRIBUTE_INTEGRATED, &is_integrated },
         { CU_DEVICE_ATTRIBUTE_ECC_ENABLED, &has_ecc },
         { CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, &has_pools },
-        { CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS, &can_wait },
         { CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED, &can_register },
         { CU_DEVICE_ATTRIBUTE_MAX_PITCH, &pitch_limit },
     };
@@ -69,7 +68,6 @@ static CUresult attributes_read(struct cuda_device *device)
     properties->has_ordered_pools = has_pools;
     properties->can_overlap_copy_and_kernel = properties->copy_engine_count >= 1;
     properties->can_overlap_both_copies = properties->copy_engine_count >= 2;
-    device->can_wait_values = can_wait && device->cu->cuStreamWaitValue32;
     device->can_register_read_only = can_register;
     device->pitch_limit = (size_t)pitch_limit;
     return CUDA_SUCCESS;

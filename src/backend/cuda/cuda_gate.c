@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 
 #include <linux/futex.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -54,6 +55,7 @@ static CUresult slab_add(struct cuda_device *device)
         return result;
     }
 
+    memset(slab->page, 0, SLAB_BYTES);
     for (uint32_t i = 0; i < SLAB_GATES; i++) {
         slab->gates[i] = (struct cuda_gate){
             .base.ops = &mr__cuda_backend,
@@ -69,14 +71,32 @@ static CUresult slab_add(struct cuda_device *device)
     return CUDA_SUCCESS;
 }
 
+/* Tries it on a word that is as it should be. There is no attribute for 32-bit words; drivers since 12.0
+ * can, except where the system takes its own part in scheduling (Windows, and Linux inside it). */
+static bool can_wait_values(struct cuda_device *device)
+{
+    const struct cuda_symbols *cu = device->cu;
+    CUstream stream;
+    if (!cu->cuStreamWaitValue32 ||
+        cu->cuStreamCreateWithPriority(&stream, CU_STREAM_NON_BLOCKING, 0))
+        return false;
+    CUresult result = cu->cuStreamWaitValue32(stream, device->gates->address, GATE_SHUT,
+                                              CU_STREAM_WAIT_VALUE_GEQ);
+    (void)cu->cuStreamDestroy(stream);
+    return !result;
+}
+
 mr_status mr__cuda_gates_prepare(struct cuda_device *device)
 {
     bool is_pushed;
     CUresult result = mr__cuda_enter(device, &is_pushed);
     if (!result) {
         pthread_mutex_lock(&device->gate_lock);
+        const bool is_first = !device->gate_slabs;
         if (!device->gates)
             result = slab_add(device);
+        if (!result && is_first)
+            device->can_wait_values = can_wait_values(device);
         pthread_mutex_unlock(&device->gate_lock);
     }
     mr__cuda_leave(device, is_pushed);

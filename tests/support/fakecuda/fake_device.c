@@ -189,9 +189,6 @@ FAKE_API CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice devic
     case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
         *value = 1;
         break;
-    case CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS:
-        *value = !fake_setting("FAKECUDA_NO_WAIT_VALUE", 0);
-        break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
         *value = 9;
         break;

@@ -250,6 +250,8 @@ FAKE_API CUresult cuStreamWaitValue32_v2(CUstream handle, CUdeviceptr address, u
                                          unsigned flags)
 {
     FAKE_CALL("stream=%p address=%llx value=%u flags=%u", (void *)handle, address, value, flags);
+    if (fake_setting("FAKECUDA_NO_WAIT_VALUE", 0))
+        return CUDA_ERROR_NOT_SUPPORTED;
     pthread_mutex_lock(&fake_lock);
     CUresult result;
     struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
