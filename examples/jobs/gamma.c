@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel of gamma.yaml. Parameters are bound by name: `source` is what comes in, `target` what goes
- * out, `full` and `exponent` stand in the job, and `count` is the number of elements.
+ * The kernel of gamma.yaml. Parameters are bound by name: `source` is what comes in, `target` what
+ * goes out, `full` and `exponent` stand in the job, and `count` is the number of elements.
  */
 #include <millrace/portable.h>
 

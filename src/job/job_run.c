@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A run: sinks and stages begin, a pipeline is built of them and waited for, outputs are finished and
- * given their names, or abandoned.
+ * A run: sinks and stages begin, a pipeline is built of them and waited for, outputs are finished
+ * and given their names, or abandoned.
  */
 #include "base/clock.h"
 #include "job/job_parts.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The whole stack once more on one thread: the source is read again, every built-in operation's plain
- * form is applied, and the files written are read back and compared, number by number.
+ * The whole stack once more on one thread: the source is read again, every built-in operation's
+ * plain form is applied, and the files written are read back and compared, number by number.
  */
 #include "base/alloc.h"
 #include "base/clock.h"

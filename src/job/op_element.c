@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Operations element by element: convert, scale_offset, clamp, threshold, add. Each is one launch of
- * an embedded kernel over all elements of a parcel: source(s), target, values, count.
+ * Operations element by element: convert, scale_offset, clamp, threshold, add. Each is one launch
+ * of an embedded kernel over all elements of a parcel: source(s), target, values, count.
  */
 #include "job/reference.h"
 #include "job/stage.h"

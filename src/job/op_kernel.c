@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A stage that is the user's own kernel: portable C, CUDA source, or a PTX, cubin or fatbin image.
- * Parameters are bound by the kernel's signature: `in` buffers to the stage's inputs in order, unless
- * `arguments` names a side input for them; the one `out` buffer to the output; values to `arguments`,
- * or to what is known of the items: count, item_size, item_count, width, height, first_index.
+ * Parameters are bound by the kernel's signature: `in` buffers to the stage's inputs in order,
+ * unless `arguments` names a side input for them; the one `out` buffer to the output; values to
+ * `arguments`, or to what is known of the items: count, item_size, item_count, width, height,
+ * first_index.
  */
 #include "job/stage.h"
 

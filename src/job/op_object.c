@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A stage that is a function in a shared object: `work` is an mr_stage_work (on the host), `submit` an
- * mr_stage_submit (enqueues on the stage's stream). `open` and `close`, where named, make and free its
- * context: mr_status open(const char *arguments, void **context); void close(void *context).
+ * A stage that is a function in a shared object: `work` is an mr_stage_work (on the host), `submit`
+ * an mr_stage_submit (enqueues on the stage's stream). `open` and `close`, where named, make and
+ * free its context: mr_status open(const char *arguments, void **context); void close(void
+ * *context).
  */
 #include "job/stage.h"
 

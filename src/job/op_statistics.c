@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Operations that look at an item as a whole: statistics, histogram, and quantise, whose range may be
- * the item's own. Items are reduced in parts, whose results stand in scratch buffers, one set for each
- * replica; a call with more items than the scratch holds goes in batches.
+ * Operations that look at an item as a whole: statistics, histogram, and quantise, whose range may
+ * be the item's own. Items are reduced in parts, whose results stand in scratch buffers, one set
+ * for each replica; a call with more items than the scratch holds goes in batches.
  */
 #include "base/alloc.h"
 #include "job/reference.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files that appear whole or not at all, and the words for disks that are full and pipes that close.
+ * Files that appear whole or not at all, and the words for disks that are full and pipes that
+ * close.
  */
 #include "job/output.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * job/output.h - a file that appears under its name only when it is complete: written beside it under
- * a temporary name, then renamed. Devices and pipes (/dev/null, a FIFO) are written directly.
+ * job/output.h - a file that appears under its name only when it is complete: written beside it
+ * under a temporary name, then renamed. Devices and pipes (/dev/null, a FIFO) are written directly.
  */
 #ifndef MR__JOB_OUTPUT_H
 #define MR__JOB_OUTPUT_H
@@ -20,8 +20,8 @@ struct mr__output {
     uint64_t written; /* bytes handed in */
 };
 
-/* Before a run: can `path` be written, and is there room for `due_bytes` (0 = unknown)? Adds problems
- * with the remedy. */
+/* Before a run: can `path` be written, and is there room for `due_bytes` (0 = unknown)? Adds
+ * problems with the remedy. */
 bool mr__output_check(const struct mr__reading *reading, const struct mr__yaml *node,
                       const char *path, uint64_t due_bytes);
 
@@ -29,8 +29,8 @@ bool mr__output_check(const struct mr__reading *reading, const struct mr__yaml *
 bool mr__output_is_same(const char *a, const char *b);
 
 mr_status mr__output_open(struct mr__output *output);
-/* MR_E_IO, or MR_E_CLOSED when the reader of a pipe has gone; the words name the path and how far it
- * came. */
+/* MR_E_IO, or MR_E_CLOSED when the reader of a pipe has gone; the words name the path and how far
+ * it came. */
 mr_status mr__output_write(struct mr__output *output, const void *data, size_t size_bytes);
 /* Writes over what stands at `offset`, for headers. Not for pipes. */
 mr_status mr__output_patch(struct mr__output *output, uint64_t offset, const void *data,

@@ -9,9 +9,10 @@
 
 #include <stdio.h>
 
-/* The type of an image file: u8 or u16, [height, width] for grey, [height, width, channels] otherwise
- * (palettes become RGB). With `data` (of the type's size) also its numbers. When `due` is given, the
- * image must be of that type. MR_E_IO, MR_E_FORMAT or MR_E_NO_MEMORY; the words name `path`. */
+/* The type of an image file: u8 or u16, [height, width] for grey, [height, width, channels]
+ * otherwise (palettes become RGB). With `data` (of the type's size) also its numbers. When `due` is
+ * given, the image must be of that type. MR_E_IO, MR_E_FORMAT or MR_E_NO_MEMORY; the words name
+ * `path`. */
 mr_status mr__png_read(const char *path, const struct mr__item_type *due,
                        struct mr__item_type *type, void *data);
 

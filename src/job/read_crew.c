@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A piece is cut into parts; whoever is free takes the next. The caller takes part, and returns when
- * the last part is done.
+ * A piece is cut into parts; whoever is free takes the next. The caller takes part, and returns
+ * when the last part is done.
  */
 #include "job/read_crew.h"
 

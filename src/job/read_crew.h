@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * job/read_crew.h - several threads that read parts of one large piece of a file at once. Copying from
- * the page cache is memory work, of which one thread does about 10 GB/s, less than a GPU takes.
+ * job/read_crew.h - several threads that read parts of one large piece of a file at once. Copying
+ * from the page cache is memory work, of which one thread does about 10 GB/s, less than a GPU
+ * takes.
  */
 #ifndef MR__JOB_READ_CREW_H
 #define MR__JOB_READ_CREW_H

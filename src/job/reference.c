@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The plain, single-threaded form of every built-in operation. Deliberately simple: no blocking, no
- * vector tricks, no shared code with the kernels. Compiled without fused multiply-add, as the kernels
- * are, so that results can be compared bit by bit.
+ * vector tricks, no shared code with the kernels. Compiled without fused multiply-add, as the
+ * kernels are, so that results can be compared bit by bit.
  */
 #include "job/reference.h"
 
@@ -11,8 +11,8 @@
 
 /* ---- element by element ---- */
 
-/* The nearest value of an integer type: ties to even, what does not fit becomes the nearest bound, what
- * is not a number becomes 0. Doubles hold every value of 32 bits. */
+/* The nearest value of an integer type: ties to even, what does not fit becomes the nearest bound,
+ * what is not a number becomes 0. Doubles hold every value of 32 bits. */
 static double nearest_integer(double value, double low, double high)
 {
     if (isnan(value))
@@ -145,7 +145,8 @@ static int64_t inside(int64_t place, int64_t length)
     return place < 0 ? 0 : place >= length ? length - 1 : place;
 }
 
-/* The middle one of nine: exchanges of pairs that sort just enough (Paeth's network of nineteen). */
+/* The middle one of nine: exchanges of pairs that sort just enough (Paeth's network of
+ * nineteen). */
 #define EXCHANGE(a, b)                                                                             \
     do {                                                                                           \
         least = (a) < (b) ? (a) : (b);                                                             \

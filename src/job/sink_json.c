@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One line of JSON per item: its index, and its numbers under their names (statistics) or as a list.
+ * One line of JSON per item: its index, and its numbers under their names (statistics) or as a
+ * list.
  */
 #include "job/sink.h"
 

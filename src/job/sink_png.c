@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A PNG preview of one item: a single panel, or several side by side (before and after), one for each
- * node in `from`. Each panel is a sink of its own; the first one writes the image at the end.
+ * A PNG preview of one item: a single panel, or several side by side (before and after), one for
+ * each node in `from`. Each panel is a sink of its own; the first one writes the image at the end.
  */
 #include "base/alloc.h"
 #include "job/png_file.h"

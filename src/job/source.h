@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * job/source.h - where items come from: files, standard input, a generator. One table of functions per
- * kind; items are read in order, and again from the start after another open.
+ * job/source.h - where items come from: files, standard input, a generator. One table of functions
+ * per kind; items are read in order, and again from the start after another open.
  */
 #ifndef MR__JOB_SOURCE_H
 #define MR__JOB_SOURCE_H
@@ -64,7 +64,8 @@ bool mr__source_size(const struct mr__reading *reading, struct mr__source *sourc
 mr_status mr__read_at(int file, const char *label, void *data, size_t size_bytes, uint64_t offset,
                       size_t *got);
 
-/* A whole array as a side input: dtype and shape without an item axis, data in `*data` (mr__free). */
+/* A whole array as a side input: dtype and shape without an item axis, data in `*data`
+ * (mr__free). */
 mr_status mr__array_load(const char *path, struct mr__item_type *type, void **data,
                          uint64_t *size_bytes);
 

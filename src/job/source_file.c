@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sources over one regular file: a .npy stack, whose leading axis counts the items, and raw numbers.
- * The file stays open from the check to the end of the job, so that what was checked is what is read.
- * It is read with pread, not mapped: a file that shrinks meanwhile is an error, not a signal.
+ * Sources over one regular file: a .npy stack, whose leading axis counts the items, and raw
+ * numbers. The file stays open from the check to the end of the job, so that what was checked is
+ * what is read. It is read with pread, not mapped: a file that shrinks meanwhile is an error, not a
+ * signal.
  */
 #include "job/npy.h"
 #include "job/read_crew.h"

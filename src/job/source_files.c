@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A folder, or a pattern, of files as a source: each file is one item. .npy files and .png images
- * carry their type; others are raw numbers of the `dtype` and `shape` that the job says. Files come in
- * the order of their names, with numbers in them by value: frame9 before frame10.
+ * carry their type; others are raw numbers of the `dtype` and `shape` that the job says. Files come
+ * in the order of their names, with numbers in them by value: frame9 before frame10.
  */
 #include "base/alloc.h"
 #include "job/npy.h"

@@ -202,7 +202,8 @@ static void make_frame(const struct generate_source *self, uint64_t index, uint1
         break;                                                                                     \
     }
 
-/* Counts on through the items; integers wrap, floats start again at 2^24, which they all can say. */
+/* Counts on through the items; integers wrap, floats start again at 2^24, which they all can
+ * say. */
 static void make_ramp(const struct generate_source *self, uint64_t index, void *data)
 {
     const uint64_t count = self->elements, start = index * count;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Standard input as a source: raw numbers until its end, or one .npy stream. Waits in poll, so that a
- * cancelled run does not hang on a silent pipe.
+ * Standard input as a source: raw numbers until its end, or one .npy stream. Waits in poll, so that
+ * a cancelled run does not hang on a silent pipe.
  */
 #include "job/npy.h"
 #include "job/source.h"

@@ -92,7 +92,8 @@ struct mr__stage {
     bool is_inferred;  /* the output is known */
 };
 
-/* All built-in operations, ends with NULL; `kernel` and `object` stages have tables of their own. */
+/* All built-in operations, ends with NULL; `kernel` and `object` stages have tables of their
+ * own. */
 extern const struct mr__op *const mr__ops[];
 extern const struct mr__op mr__op_kernel;
 extern const struct mr__op mr__op_object;
@@ -109,7 +110,8 @@ struct mr__stage *mr__stage_read(const struct mr__reading *reading, struct mr__s
 /* A value of the stage's own keys: the YAML node or NULL. */
 const struct mr__yaml *mr__stage_key(const struct mr__stage *stage, const char *key);
 
-/* A problem with what comes in: "stage 'median' cannot take what 'calibrate' gives (u16 640x480): ". */
+/* A problem with what comes in: "stage 'median' cannot take what 'calibrate' gives (u16 640x480):
+ * ". */
 void mr__stage_refuse(const struct mr__reading *reading, const struct mr__stage *stage,
                       uint32_t input, const char *format, ...) MR_PRINTF(4, 5);
 

@@ -8,7 +8,8 @@
 
 #include <millrace/job.h>
 
-/* Setup and teardown of every test: a folder of its own is the working folder, and goes afterwards. */
+/* Setup and teardown of every test: a folder of its own is the working folder, and goes
+ * afterwards. */
 int fixture_enter(void **state);
 int fixture_leave(void **state);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Sources and sinks of jobs: what is read is what is written, and full disks, closed pipes and files
- * that change under the reader end in words and leave nothing behind. */
+/* Sources and sinks of jobs: what is read is what is written, and full disks, closed pipes and
+ * files that change under the reader end in words and leave nothing behind. */
 #include "job/png_file.h"
 #include "job_fixture.h"
 
