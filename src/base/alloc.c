@@ -51,7 +51,10 @@ void *mr__zalloc(size_t size_bytes)
 
 void *mr__zalloc_array(size_t count, size_t size_bytes)
 {
-    return must_fail() ? NULL : calloc(count ? count : 1, size_bytes ? size_bytes : 1);
+    size_t total;
+    if (must_fail() || __builtin_mul_overflow(count, size_bytes, &total))
+        return NULL;
+    return calloc(1, total ? total : 1);
 }
 
 void *mr__alloc_aligned(size_t alignment, size_t size_bytes)
@@ -70,7 +73,10 @@ void *mr__zalloc_aligned(size_t alignment, size_t size_bytes)
 
 void *mr__resize_array(void *block, size_t count, size_t size_bytes)
 {
-    return must_fail() ? NULL : reallocarray(block, count ? count : 1, size_bytes ? size_bytes : 1);
+    size_t total;
+    if (must_fail() || __builtin_mul_overflow(count, size_bytes, &total))
+        return NULL;
+    return realloc(block, total ? total : 1);
 }
 
 char *mr__copy_text(const char *text)
