@@ -7,7 +7,7 @@
 #include "backend/cpu/cpu_backend.h"
 
 /* How many sleepers one worker wakes for a job; those wake more, so that it spreads like a tree. */
-enum { INVITATION_LIMIT = 2, LEAVE_SPINS = 100 };
+enum { INVITATION_LIMIT = 2, LEAVE_STEPS = 20 };
 
 static uint32_t slices_left(struct cpu_job *job)
 {
@@ -100,8 +100,8 @@ void mr__cpu_scheduler_run_job(struct cpu_scheduler *scheduler, struct cpu_job *
     if (!close_job(scheduler, job))
         return;
 
-    for (int i = 0; i < LEAVE_SPINS && !mr__signal_is_set(&job->is_left); i++)
-        mr__relax();
+    for (uint32_t step = 0; step < LEAVE_STEPS && !mr__signal_is_set(&job->is_left); step++)
+        mr__look_step(step);
     mr__signal_wait(&job->is_left, UINT64_MAX);
 }
 
