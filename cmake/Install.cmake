@@ -9,12 +9,9 @@ set(pc_folder ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(DIRECTORY include/millrace TYPE INCLUDE FILES_MATCHING PATTERN "*.h")
 install(FILES LICENSE TYPE DOC)
 
-if(TARGET millrace_job)
-    install(TARGETS millrace millrace_job EXPORT Millrace)
-    set_target_properties(millrace_job PROPERTIES EXPORT_NAME job)
-    install(EXPORT Millrace NAMESPACE Millrace:: FILE MillraceTargets.cmake
-        DESTINATION ${cmake_folder})
-endif()
+install(TARGETS millrace millrace_job EXPORT Millrace)
+set_target_properties(millrace_job PROPERTIES EXPORT_NAME job)
+install(EXPORT Millrace NAMESPACE Millrace:: FILE MillraceTargets.cmake DESTINATION ${cmake_folder})
 
 configure_package_config_file(cmake/MillraceConfig.cmake.in MillraceConfig.cmake
     INSTALL_DESTINATION ${cmake_folder})

@@ -1,19 +1,14 @@
 # SPDX-License-Identifier: MIT
-# A layer is a folder of src/ compiled once into objects. The libraries are made of layers.
+# A layer is a folder compiled once into objects. The libraries are made of layers.
 
 # millrace_layer(NAME SOURCE...) compiles this folder into the object library layer_NAME.
-# A layer without sources is left out.
 function(millrace_layer name)
-    if(NOT ARGN)
-        return()
-    endif()
     add_library(layer_${name} OBJECT ${ARGN})
-    target_compile_definitions(layer_${name} PRIVATE MR_BUILDING)
     target_include_directories(layer_${name} PRIVATE
         ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
 endfunction()
 
-# millrace_objects(OUT NAME...) collects the objects of the layers that have sources.
+# millrace_objects(OUT NAME...) collects the objects of those layers that are built here.
 function(millrace_objects out)
     set(objects)
     foreach(name IN LISTS ARGN)

@@ -20,9 +20,7 @@ endfunction()
 # Every program of tests/ may use the helpers of tests/support.
 function(millrace_use_support target)
     target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-    if(TARGET millrace_support)
-        target_link_libraries(${target} PRIVATE millrace_support)
-    endif()
+    target_link_libraries(${target} PRIVATE millrace_support)
 endfunction()
 
 # millrace_unit_test(NAME [JOB] [SOURCES ...] [LIBRARIES ...]) builds test_NAME.c with cmocka against
@@ -37,7 +35,7 @@ function(millrace_unit_test name)
 endfunction()
 
 # A program over public headers only, run once per backend: on the CPU as it is, and on CUDA against
-# the stand-in driver when that is built (cuda).
+# the stand-in driver (cuda).
 function(millrace_backend_test label name timeout)
     add_executable(${label}_${name} ${name}.c ${ARGN})
     target_link_libraries(${label}_${name} PRIVATE millrace Threads::Threads m)
@@ -45,12 +43,9 @@ function(millrace_backend_test label name timeout)
     install(TARGETS ${label}_${name} DESTINATION tests COMPONENT tests EXCLUDE_FROM_ALL)
 
     millrace_add_test(${label}.${name}.cpu ${label} ${timeout} ${label}_${name} --backend cpu)
-    if(TARGET fakecuda)
-        millrace_add_test(${label}.${name}.cuda ${label} ${timeout} ${label}_${name}
-            --backend cuda)
-        set_tests_properties(${label}.${name}.cuda PROPERTIES ENVIRONMENT_MODIFICATION
-            "LD_LIBRARY_PATH=path_list_prepend:$<TARGET_FILE_DIR:fakecuda>")
-    endif()
+    millrace_add_test(${label}.${name}.cuda ${label} ${timeout} ${label}_${name} --backend cuda)
+    set_tests_properties(${label}.${name}.cuda PROPERTIES ENVIRONMENT_MODIFICATION
+        "LD_LIBRARY_PATH=path_list_prepend:$<TARGET_FILE_DIR:fakecuda>")
 endfunction()
 
 # millrace_conformance(NAME [SOURCE...]) builds tests/conformance/NAME.c.
