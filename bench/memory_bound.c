@@ -347,7 +347,7 @@ static void run_rounds(struct measure_report *report, struct data *data, struct 
                        int round_count)
 {
     static struct variant variants[VARIANT_LIMIT];
-    double ours_seconds[ROUND_LIMIT], plain = 1e9, streamed = 1e9;
+    double ours_seconds[ROUND_LIMIT], apart = 1e9, plain = 1e9, streamed = 1e9;
     const size_t count = list_variants(data, variants);
     for (int round = -1; round < round_count; round++) {
         for (size_t i = 0; i < count; i++)
@@ -361,12 +361,16 @@ static void run_rounds(struct measure_report *report, struct data *data, struct 
         const double seconds = measure_median(variants[i].seconds, round_count);
         double *least = variants[i].is_streamed ? &streamed : &plain;
         *least = seconds < *least ? seconds : *least;
+        if (variants[i].hand.run == run_block && seconds < apart)
+            apart = seconds;
         measure_report_add(report, gigabytes / seconds, "GB/s", "by hand: %s", variants[i].name);
     }
     const double seconds = measure_median(ours_seconds, round_count);
     measure_report_add(report, gigabytes / seconds, "GB/s", "pipeline");
     measure_report_target(report, plain / seconds, "", ">=", 0.95,
                           "pipeline against the best loop by hand");
+    measure_report_add(report, apart / seconds, "",
+                       "pipeline against the best that keeps the stages apart");
     measure_report_add(report, streamed / seconds, "",
                        "pipeline against the best with non-temporal stores");
 }
