@@ -296,74 +296,6 @@ static void stage_may_have_no_output(mr_device *device)
 
 /* ---- every shape ---- */
 
-static uint32_t pick(uint64_t *state, uint32_t limit)
-{
-    return (uint32_t)(model_random(state) % limit);
-}
-
-static struct model_node random_stage(uint64_t *state, const mr_node *outputs, uint32_t count,
-                                      mr_device *device)
-{
-    struct model_node made = model_stage(outputs[pick(state, count)], pick(state, 1000));
-    made.is_work = pick(state, 3) == 0;
-    made.device = made.is_work || pick(state, 3) == 0 ? host : device;
-    made.is_parcel_wise = pick(state, 3) == 0;
-    made.is_shrinking = pick(state, 4) == 0;
-    made.is_sized_by_device = !made.is_work && pick(state, 5) == 0;
-    made.is_in_place = pick(state, 5) == 0 && !made.is_shrinking;
-    made.replicas = pick(state, 3) ? 1 : 1 + pick(state, 4);
-    for (uint32_t i = 1; i < 4 && pick(state, 3) == 0; i++)
-        made.inputs[i] = outputs[pick(state, count)];
-    return made;
-}
-
-/* Every output that nobody reads goes to a sink. */
-static void add_sinks(struct model *model, uint64_t *state)
-{
-    const uint32_t end = model->node_count;
-    for (mr_node id = 1; id <= end; id++) {
-        bool is_read = false;
-        for (uint32_t i = 0; i < end; i++) {
-            for (uint32_t k = 0; k < MR_NODE_INPUT_LIMIT; k++)
-                is_read |= model->nodes[i].inputs[k] == id;
-        }
-        if (is_read && pick(state, 5))
-            continue;
-        struct model_node sink = model_out(id, (enum model_lending)pick(state, 4));
-        sink.is_pageable = pick(state, 2);
-        sink.is_inline = pick(state, 2);
-        model->nodes[model->node_count++] = sink;
-    }
-}
-
-static void random_model(struct model *model, mr_device *device, uint64_t seed)
-{
-    uint64_t state = seed;
-    *model = (struct model){ .name = "random", .device = device, .host = host, .seed = seed };
-    model->item_bytes = 1 + pick(&state, pick(&state, 4) ? 200 : 20000);
-    model->item_count = pick(&state, 200);
-    model->is_varied = pick(&state, 3) == 0;
-    model->options.slot_count = pick(&state, 2) ? 0 : 1 + pick(&state, 6);
-    model->options.parcel_items = pick(&state, 2) ? 0 : 1 + pick(&state, 40);
-    model->options.is_measured = pick(&state, 4) == 0;
-    model->run_count = 1 + (pick(&state, 4) == 0);
-
-    struct model_node feed = model_feed((enum model_lending)pick(&state, 4));
-    if (feed.lending == MODEL_MEMORY)
-        model->is_varied = false;
-    feed.is_inline = pick(&state, 2);
-    feed.is_pageable = pick(&state, 2);
-    model->nodes[model->node_count++] = feed;
-    mr_node outputs[MODEL_NODE_LIMIT] = { 1 };
-    const uint32_t stages = pick(&state, 7);
-    for (uint32_t i = 0; i < stages; i++) {
-        model->nodes[model->node_count] = random_stage(&state, outputs, model->node_count, device);
-        outputs[model->node_count] = model->node_count + 1;
-        model->node_count++;
-    }
-    add_sinks(model, &state);
-}
-
 static void random_pipelines_do_what_a_plain_loop_does(mr_device *device)
 {
     const char *text = getenv("PIPELINE_SEED");
@@ -372,7 +304,7 @@ static void random_pipelines_do_what_a_plain_loop_does(mr_device *device)
     const uint64_t rounds = rounds_text ? strtoull(rounds_text, NULL, 10) : 25;
     for (uint64_t seed = first; seed < first + rounds; seed++) {
         struct model model;
-        random_model(&model, device, seed);
+        model_randomise(&model, device, host, seed);
         model_run_through(&model);
     }
 }

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 enum { POISON = 0xdb };
 
@@ -32,9 +33,9 @@ struct play {
         unsigned char *scratch; /* sinks: what must come out */
         uint64_t seen;          /* serial stages: items must come in order */
         mr_buffer *size_words;  /* for each replica */
+        _Atomic uint64_t dawdles;
     } nodes[MODEL_NODE_LIMIT];
     size_t edge_bytes[MODEL_NODE_LIMIT];
-    atomic_bool must_cancel;
 };
 
 uint64_t model_random(uint64_t *state)
@@ -84,6 +85,78 @@ struct model model_linear(const char *name, mr_device *device, mr_device *host)
                            .item_bytes = 96,
                            .item_count = 100,
                            .seed = 1 };
+}
+
+/* ---- any shape ---- */
+
+uint32_t model_pick(uint64_t *state, uint32_t limit)
+{
+    return (uint32_t)(model_random(state) % limit);
+}
+
+static struct model_node random_stage(uint64_t *state, const mr_node *outputs, uint32_t count,
+                                      mr_device *device, mr_device *host)
+{
+    struct model_node made =
+        model_stage(outputs[model_pick(state, count)], model_pick(state, 1000));
+    made.is_work = model_pick(state, 3) == 0;
+    made.device = made.is_work || model_pick(state, 3) == 0 ? host : device;
+    made.is_parcel_wise = model_pick(state, 3) == 0;
+    made.is_shrinking = model_pick(state, 4) == 0;
+    made.is_sized_by_device = !made.is_work && model_pick(state, 5) == 0;
+    made.is_in_place = model_pick(state, 5) == 0 && !made.is_shrinking;
+    made.replicas = model_pick(state, 3) ? 1 : 1 + model_pick(state, 4);
+    for (uint32_t i = 1; i < 4 && model_pick(state, 3) == 0; i++)
+        made.inputs[i] = outputs[model_pick(state, count)];
+    return made;
+}
+
+/* Every output that nobody reads goes to a sink. */
+static void add_sinks(struct model *model, uint64_t *state)
+{
+    const uint32_t end = model->node_count;
+    for (mr_node id = 1; id <= end; id++) {
+        bool is_read = false;
+        for (uint32_t i = 0; i < end; i++) {
+            for (uint32_t k = 0; k < MR_NODE_INPUT_LIMIT; k++)
+                is_read |= model->nodes[i].inputs[k] == id;
+        }
+        if (is_read && model_pick(state, 5))
+            continue;
+        struct model_node sink = model_out(id, (enum model_lending)model_pick(state, 4));
+        sink.is_pageable = model_pick(state, 2);
+        sink.is_inline = model_pick(state, 2);
+        model->nodes[model->node_count++] = sink;
+    }
+}
+
+void model_randomise(struct model *model, mr_device *device, mr_device *host, uint64_t seed)
+{
+    uint64_t state = seed;
+    *model = (struct model){ .name = "random", .device = device, .host = host, .seed = seed };
+    model->item_bytes = 1 + model_pick(&state, model_pick(&state, 4) ? 200 : 20000);
+    model->item_count = model_pick(&state, 200);
+    model->is_varied = model_pick(&state, 3) == 0;
+    model->options.slot_count = model_pick(&state, 2) ? 0 : 1 + model_pick(&state, 6);
+    model->options.parcel_items = model_pick(&state, 2) ? 0 : 1 + model_pick(&state, 40);
+    model->options.is_measured = model_pick(&state, 4) == 0;
+    model->run_count = 1 + (model_pick(&state, 4) == 0);
+
+    struct model_node feed = model_feed((enum model_lending)model_pick(&state, 4));
+    if (feed.lending == MODEL_MEMORY)
+        model->is_varied = false;
+    feed.is_inline = model_pick(&state, 2);
+    feed.is_pageable = model_pick(&state, 2);
+    model->nodes[model->node_count++] = feed;
+    mr_node outputs[MODEL_NODE_LIMIT] = { 1 };
+    const uint32_t stages = model_pick(&state, 7);
+    for (uint32_t i = 0; i < stages; i++) {
+        model->nodes[model->node_count] =
+            random_stage(&state, outputs, model->node_count, device, host);
+        outputs[model->node_count] = model->node_count + 1;
+        model->node_count++;
+    }
+    add_sinks(model, &state);
 }
 
 /* ---- what must come out ---- */
@@ -278,9 +351,37 @@ static mr_status submit_sizes(struct play_node *play, mr_stage_call *call)
     return MR_OK;
 }
 
+/* Some microseconds, for one call in eight. */
+static void dawdle(uint64_t seed)
+{
+    uint64_t state = seed * 77;
+    if (model_random(&state) % 8)
+        return;
+    struct timespec now, end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_nsec += (long)(model_random(&state) % 200000);
+    end.tv_sec += end.tv_nsec / 1000000000;
+    end.tv_nsec %= 1000000000;
+    do
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    while (now.tv_sec < end.tv_sec || (now.tv_sec == end.tv_sec && now.tv_nsec < end.tv_nsec));
+}
+
+static mr_status dawdle_in_order(void *context)
+{
+    struct play_node *play = context;
+    dawdle(atomic_fetch_add(&play->dawdles, 1) + play->index);
+    return MR_OK;
+}
+
 static mr_status submit_stage(void *context, mr_stage_call *call)
 {
     struct play_node *play = context;
+    if (play->node->is_slow) {
+        const mr_status status = mr_stream_call(call->stream, dawdle_in_order, play);
+        if (status)
+            return status;
+    }
     uint64_t failing = UINT64_MAX;
     check_order(play, call->first_index, call->item_count, call->attempt);
     CHECK(play->node->is_parcel_wise || call->item_count == 1);
@@ -305,6 +406,8 @@ static mr_status work_stage(void *context, mr_host_call *call)
     const struct model_node *node = play->node;
     uint64_t failing = UINT64_MAX;
     check_order(play, call->first_index, call->item_count, call->attempt);
+    if (node->is_slow)
+        dawdle(call->first_index);
     const bool fails =
         must_fail(node, call->first_index, call->item_count, call->attempt, &failing);
     for (uint32_t k = 0; k < call->item_count; k++) {
@@ -520,7 +623,8 @@ static void clear(struct play *play)
 
 /* ---- running ---- */
 
-static void check_report(const struct play *play, const struct model_outcome *outcome)
+static void check_report(const struct play *play, mr_status status,
+                         const struct model_outcome *outcome)
 {
     const mr_pipeline_report *report;
     CHECK_OK(mr_pipeline_report_get(play->pipeline, &report));
@@ -530,18 +634,33 @@ static void check_report(const struct play *play, const struct model_outcome *ou
         CHECK(i == 0 || report->skipped[i - 1].index < report->skipped[i].index);
         CHECK_SAYS("bad item", report->skipped[i].words);
     }
-    if (outcome->status == MR_OK)
+    if (status == MR_OK || status == MR_E_CANCELLED)
         CHECK_EQ(report->items_in, report->items_out + report->items_skipped);
     const struct model_node *source = &play->model->nodes[0];
     if (source->lending == MODEL_TOGETHER || source->lending == MODEL_APART)
         CHECK(play->source.given_back >= report->items_in);
 }
 
+/* Every sink has had the same items, unless a sink's or a device's failure ended the run. */
+static void check_even(const struct play *play)
+{
+    uint64_t taken = UINT64_MAX;
+    for (uint32_t i = 0; i < play->model->node_count; i++) {
+        if (play->model->nodes[i].kind != MR_NODE_SINK)
+            continue;
+        if (taken != UINT64_MAX && taken != play->nodes[i].taken)
+            CHECK_FAIL("%s (seed %" PRIu64 "): sinks had %" PRIu64 " and %" PRIu64 " items",
+                       play->model->name, play->model->seed, taken, play->nodes[i].taken);
+        taken = play->nodes[i].taken;
+    }
+}
+
 static void check_outcome(const struct play *play, mr_status status,
                           const struct model_outcome *outcome)
 {
     const struct model *model = play->model;
-    if (status != outcome->status)
+    const bool is_known = status == MR_OK || status == MR_E_CANCELLED || status == MR_E_CALLBACK;
+    if (outcome->is_open ? !is_known : status != outcome->status)
         CHECK_FAIL("%s (seed %" PRIu64 "): expected %s, got %s: %s", model->name, model->seed,
                    mr_status_name(outcome->status), mr_status_name(status), mr_last_error());
     if (outcome->words)
@@ -552,7 +671,34 @@ static void check_outcome(const struct play *play, mr_status status,
             CHECK_FAIL("%s (seed %" PRIu64 "): sink %u: %" PRIu64 " items, expected %" PRIu64,
                        model->name, model->seed, i + 1, play->nodes[i].taken, outcome->items_out);
     }
-    check_report(play, outcome);
+    check_even(play);
+    check_report(play, status, outcome);
+}
+
+/* ---- meddling ---- */
+
+struct meddler {
+    struct play *play;
+    pthread_t thread;
+    uint64_t seed;
+};
+
+static void *meddle(void *context)
+{
+    struct meddler *meddler = context;
+    uint64_t state = meddler->seed;
+    const uint32_t limit_us = meddler->play->model->meddle_us;
+    const long wait_ns = (long)(model_random(&state) % (2000ull * limit_us));
+    nanosleep(&(struct timespec){ .tv_sec = wait_ns / 1000000000, .tv_nsec = wait_ns % 1000000000 },
+              NULL);
+    mr_pipeline_progress_now now;
+    mr_pipeline_progress(meddler->play->pipeline, &now);
+    CHECK(now.items_out + now.items_skipped <= now.items_in);
+    if (limit_us % 2)
+        mr_pipeline_cancel(meddler->play->pipeline);
+    else
+        mr_pipeline_drain(meddler->play->pipeline);
+    return NULL;
 }
 
 void model_run(const struct model *model, const struct model_outcome *outcome)
@@ -565,7 +711,12 @@ void model_run(const struct model *model, const struct model_outcome *outcome)
         for (uint32_t i = 0; i < model->node_count; i++)
             play.nodes[i].taken = play.nodes[i].next = play.nodes[i].seen = 0;
         fill_lent(&play);
+        struct meddler meddler = { .play = &play, .seed = model->seed + run };
+        if (model->meddle_us)
+            CHECK(!pthread_create(&meddler.thread, NULL, meddle, &meddler));
         const mr_status status = mr_pipeline_run(play.pipeline);
+        if (model->meddle_us)
+            pthread_join(meddler.thread, NULL);
         check_outcome(&play, status, outcome);
     }
     clear(&play);

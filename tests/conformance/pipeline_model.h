@@ -38,6 +38,7 @@ struct model_node {
     bool has_no_output;
     bool is_shrinking;       /* puts out three quarters of its input, by lowering the size */
     bool is_sized_by_device; /* and lets the device say so */
+    bool is_slow;            /* now and then takes some microseconds more */
     uint32_t replicas;
     uint32_t rotation;
     uint8_t tag;
@@ -62,6 +63,7 @@ struct model {
     uint64_t sink_fails_at;       /* + 1 */
     uint64_t cancel_at, drain_at; /* + 1: called by the sink that takes this item */
     uint32_t run_count;           /* 0 = 1 */
+    uint32_t meddle_us; /* another thread cancels (odd) or drains (even) after about so long */
 };
 
 /* What a run must come to. */
@@ -70,6 +72,7 @@ struct model_outcome {
     const char *words;      /* NULL: any */
     uint64_t items_out;     /* delivered to every sink; UINT64_MAX: any */
     uint64_t items_skipped; /* UINT64_MAX: any */
+    bool is_open; /* ended early, a callback's failure or not: only what came out counts */
 };
 
 /* Runs and checks. Ends the program where something differs. */
@@ -85,6 +88,12 @@ struct model_node model_out(mr_node input, enum model_lending lending);
 
 /* source ─► stage ─► stage ─► stage ─► sink over the slots, 100 items of 96 bytes. */
 struct model model_linear(const char *name, mr_device *device, mr_device *host);
+
+/* Any shape, sizes and ways of lending. */
+void model_randomise(struct model *model, mr_device *device, mr_device *host, uint64_t seed);
+
+/* Below `limit`. */
+uint32_t model_pick(uint64_t *state, uint32_t limit);
 
 /* A small random generator. */
 uint64_t model_random(uint64_t *state);
