@@ -41,7 +41,7 @@ static void run_slow(struct model *model, uint64_t *state)
 
 static void slow_stages_change_no_byte(mr_device *device)
 {
-    each_seed(device, 25, run_slow);
+    each_seed(device, 12, run_slow);
 }
 
 static void run_meddled(struct model *model, uint64_t *state)
@@ -58,7 +58,7 @@ static void run_meddled(struct model *model, uint64_t *state)
 
 static void anyone_may_end_a_run_at_any_moment(mr_device *device)
 {
-    each_seed(device, 20, run_meddled);
+    each_seed(device, 8, run_meddled);
 }
 
 /* A stage or two that fail for some items. */
@@ -88,7 +88,7 @@ static void run_failing(struct model *model, uint64_t *state)
 
 static void failing_items_never_reach_a_sink(mr_device *device)
 {
-    each_seed(device, 40, run_failing);
+    each_seed(device, 16, run_failing);
 }
 
 static void run_all_at_once(struct model *model, uint64_t *state)
@@ -99,7 +99,7 @@ static void run_all_at_once(struct model *model, uint64_t *state)
 
 static void failures_and_early_ends_mix(mr_device *device)
 {
-    each_seed(device, 20, run_all_at_once);
+    each_seed(device, 8, run_all_at_once);
 }
 
 static const struct suite_test tests[] = {
