@@ -26,7 +26,8 @@
  * Threads    One thread at a time per job. mr_job_cancel is [any thread], and may be called from a
  *            signal handler.
  * Errors     mr_status. mr_last_error() has the words; for a job with several problems those of the
- *            first, and how many there are.
+ *            first, and how many there are. A closed pipe is MR_E_CLOSED, in a program that ignores
+ *            SIGPIPE.
  */
 #ifndef MR_JOB_H
 #define MR_JOB_H
