@@ -113,7 +113,8 @@ MR_API MR_MUST_USE mr_status mr_pipeline_add_source(mr_pipeline *pipeline,
 /* ---- stages ---- */
 
 /* The items of one parcel on one edge: item k is at offset + k * stride_bytes of buffer and has
- * sizes[k] bytes. stride_bytes equals the item size when items are packed (is_packed). */
+ * sizes[k] bytes. stride_bytes is the edge's largest item; the first item of the pipeline's own memory
+ * is aligned to 256 bytes. A part-filled parcel is sent on when the pipeline would else run dry. */
 typedef struct mr_parcel_view {
     mr_buffer *buffer;
     size_t offset;
@@ -170,7 +171,7 @@ typedef struct mr_stage_options {
      * a CPU device. */
     mr_stage_work work;
     void *context;
-    mr_node inputs[MR_NODE_INPUT_LIMIT]; /* all 0: the node added last */
+    mr_node inputs[MR_NODE_INPUT_LIMIT]; /* all 0: the node added last; nodes added later may be named */
     /* Of the largest output item; 0 = what output_size says of the largest inputs, or as the
      * first input. */
     size_t output_bytes;
