@@ -27,4 +27,6 @@
 
 #include <millrace/pipeline.h>
 
+#include <millrace/balancer.h>
+
 #endif
