@@ -54,7 +54,8 @@ typedef struct mr_worker_options {
 
 typedef enum mr_admission {
     MR_ADMIT_WAITING = 0, /* submit waits for a place; a task waits for memory */
-    MR_ADMIT_FAILING = 1  /* submit answers MR_E_BUSY without a place, MR_E_NO_MEMORY without memory */
+    MR_ADMIT_FAILING =
+        1 /* submit answers MR_E_BUSY without a place, MR_E_NO_MEMORY without memory */
 } mr_admission;
 
 /* What mr_balancer_next gives, of tasks without a future. */
@@ -68,16 +69,16 @@ typedef enum mr_results {
 typedef struct mr_balancer_options {
     const mr_worker_options *workers; /* copied; workers are numbered 0, 1, 2... in this order */
     size_t worker_count;              /* entries of `workers`, not streams */
-    uint32_t depth;        /* tasks in flight on a worker at most; 0 = two, and more while together
+    uint32_t depth;       /* tasks in flight on a worker at most; 0 = two, and more while together
                               they would last less than the host takes to come back (learned: 0.2 to
                               4 ms); at most 64 */
-    uint32_t task_limit;   /* tasks that wait, are in flight or have a result not taken; 0 = 4096 */
-    uint32_t class_count;  /* classes of tasks; 0 = 64; at most MR_TASK_CLASS_LIMIT */
-    uint32_t retry_limit;  /* times a failed task is tried again, elsewhere if there is another
+    uint32_t task_limit;  /* tasks that wait, are in flight or have a result not taken; 0 = 4096 */
+    uint32_t class_count; /* classes of tasks; 0 = 64; at most MR_TASK_CLASS_LIMIT */
+    uint32_t retry_limit; /* times a failed task is tried again, elsewhere if there is another
                               worker; not one that other tasks came after while it was in flight */
     mr_admission admission;
     mr_results results;
-    const char *name;      /* copied; NULL picks one */
+    const char *name; /* copied; NULL picks one */
 } mr_balancer_options;
 
 /* Creates the workers' streams and starts one thread, which sleeps while there is nothing to do. May
@@ -110,7 +111,7 @@ typedef struct mr_task_result {
     uint32_t attempts; /* 0: no worker had it */
     uint64_t busy_ns;  /* what it cost there: measured, or predicted where is_measured is not set */
     bool is_measured;
-    char words[256];   /* of the failure; "" without one */
+    char words[256]; /* of the failure; "" without one */
 } mr_task_result;
 
 /* Called once, when the task has ended. `result` is lent for the call. */
@@ -120,14 +121,14 @@ typedef void (*mr_task_done)(void *context, const mr_task_result *result);
 typedef struct mr_task {
     mr_task_submit submit;
     void *context;
-    mr_task_done done;     /* may be NULL */
-    uint32_t task_class;   /* tasks of a class have like costs for each unit of size */
-    double size;           /* cost grows in proportion: bytes, items...; 0 = 1 */
-    int priority;          /* lower goes first; -16 to 15. Among equals the earlier submitted */
-    uint64_t affinity;     /* tasks of one affinity stay on one worker if that costs little; 0: none.
+    mr_task_done done;   /* may be NULL */
+    uint32_t task_class; /* tasks of a class have like costs for each unit of size */
+    double size;         /* cost grows in proportion: bytes, items...; 0 = 1 */
+    int priority;        /* lower goes first; -16 to 15. Among equals the earlier submitted */
+    uint64_t affinity;   /* tasks of one affinity stay on one worker if that costs little; 0: none.
                               The last few thousand affinities are remembered */
-    uint64_t memory_bytes; /* of device memory that the task needs while it is in flight */
-    mr_device *device;     /* run only on workers of this device; NULL: on any */
+    uint64_t memory_bytes;   /* of device memory that the task needs while it is in flight */
+    mr_device *device;       /* run only on workers of this device; NULL: on any */
     mr_future *const *after; /* the tasks that this one comes after, of this balancer: their work is
                                 ordered before this one's by events, with no wait on the host */
     size_t after_count;
@@ -176,30 +177,30 @@ MR_API void mr_future_release(mr_future *future);
 
 typedef struct mr_worker_statistics {
     char device[32];
-    uint64_t tasks, failures;  /* ended here */
-    uint64_t busy_ns;          /* of its tasks, measured or predicted */
+    uint64_t tasks, failures;   /* ended here */
+    uint64_t busy_ns;           /* of its tasks, measured or predicted */
     uint32_t depth, depth_peak; /* in flight: now, and at most */
-    double depth_mean;         /* found by the tasks that were given to it */
-    uint64_t measured;         /* tasks whose cost was measured: every long one, a sample of the short */
+    double depth_mean;          /* found by the tasks that were given to it */
+    uint64_t measured; /* tasks whose cost was measured: every long one, a sample of the short */
     double cost_mean_ns, cost_spread_ns; /* of these; the spread is the standard deviation */
-    double slowness;           /* learned; 1 is the mean of the workers, 2 takes twice as long */
-    uint32_t replacements;     /* streams that failed and were replaced */
-    bool is_gone;              /* no stream can be had any more */
+    double slowness;       /* learned; 1 is the mean of the workers, 2 takes twice as long */
+    uint32_t replacements; /* streams that failed and were replaced */
+    bool is_gone;          /* no stream can be had any more */
 } mr_worker_statistics;
 
 typedef struct mr_balancer_statistics {
     uint32_t worker_count;
     uint64_t submitted, succeeded, failed, cancelled, retried;
-    uint32_t waiting, waiting_peak;  /* in the middle */
+    uint32_t waiting, waiting_peak; /* in the middle */
     uint32_t in_flight;
     uint64_t moved;        /* tasks that left the place of their affinity */
     uint64_t memory_waits; /* times a task had to wait for memory */
     double imbalance;      /* of the workers' busy times: standard deviation over mean */
     /* What it would have cost to have all tasks done, from the costs and slownesses seen: */
-    uint64_t busiest_ns;     /* as it was: the busiest worker */
-    uint64_t static_ns;      /* each worker an equal share of the tasks, in the order of submission */
+    uint64_t busiest_ns; /* as it was: the busiest worker */
+    uint64_t static_ns;  /* each worker an equal share of the tasks, in the order of submission */
     uint64_t round_robin_ns; /* task k to worker k modulo their number */
-    uint64_t bound_ns;       /* nothing can be faster: the work over the workers' speeds, or the longest
+    uint64_t bound_ns; /* nothing can be faster: the work over the workers' speeds, or the longest
                                 task on the fastest worker */
 } mr_balancer_statistics;
 
