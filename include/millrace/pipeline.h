@@ -171,7 +171,8 @@ typedef struct mr_stage_options {
      * a CPU device. */
     mr_stage_work work;
     void *context;
-    mr_node inputs[MR_NODE_INPUT_LIMIT]; /* all 0: the node added last; nodes added later may be named */
+    /* All 0: the node added last. Nodes that are added later may be named. */
+    mr_node inputs[MR_NODE_INPUT_LIMIT];
     /* Of the largest output item; 0 = what output_size says of the largest inputs, or as the
      * first input. */
     size_t output_bytes;
