@@ -161,9 +161,14 @@ mr_status mr__cuda_copy(struct mr_queue *base, const struct mr_transfer *transfe
         return copy_host(queue, &target, &source, transfer);
 
     /* The driver reads small pageable sources while it is called, before work that may yet write them;
-     * see cuda_bounce.c. */
-    if (!is_reachable(transfer->source) && mr__cuda_queue_query(base) == MR_E_BUSY)
-        return mr__cuda_bounce_copy(queue, transfer);
+     * see cuda_bounce.c. A queue that cannot be asked may have such work. */
+    if (!is_reachable(transfer->source)) {
+        const mr_status status = mr__cuda_queue_query(base);
+        if (status == MR_E_BUSY)
+            return mr__cuda_bounce_copy(queue, transfer);
+        if (status)
+            return status;
+    }
 
     CUresult result = copy_any(queue, &target, &source, transfer);
     if (__builtin_expect(!result, 1))
