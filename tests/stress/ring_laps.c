@@ -93,6 +93,9 @@ static void read_behind_hold(struct laps *laps, int reader)
 static int overtake(struct laps *laps)
 {
     int written = 0;
+    /* A ring lends a stream no slot whose last lap is still being written. */
+    if (laps->producer)
+        CHECK_OK(mr_stream_wait(laps->producer));
     while (written < SLOTS && write_one(laps, 0))
         written++;
     if (laps->producer) {
