@@ -196,32 +196,27 @@ static mr_balancer *make_balancer(const struct empty *empty)
     return balancer;
 }
 
-static double run_empty(void *context)
+/* As many tasks as `empty` says, all the same, and the wait for the last. */
+static double run_alike(const struct empty *empty, const mr_task *task)
 {
-    const struct empty *empty = context;
     mr_balancer *balancer = make_balancer(empty);
-    const mr_task task = { .submit = submit_call };
     const double began = measure_now_s();
     for (int i = 0; i < empty->count; i++)
-        require_ok(mr_balancer_submit(balancer, &task, NULL));
+        require_ok(mr_balancer_submit(balancer, task, NULL));
     require_ok(mr_balancer_drain(balancer, MR_FOREVER));
     const double seconds = measure_now_s() - began;
     mr_balancer_destroy(balancer);
     return seconds;
 }
 
+static double run_empty(void *context)
+{
+    return run_alike(context, &(mr_task){ .submit = submit_call });
+}
+
 static double run_bare(void *context)
 {
-    const struct empty *empty = context;
-    mr_balancer *balancer = make_balancer(empty);
-    const mr_task task = { .submit = submit_nothing };
-    const double began = measure_now_s();
-    for (int i = 0; i < empty->count; i++)
-        require_ok(mr_balancer_submit(balancer, &task, NULL));
-    require_ok(mr_balancer_drain(balancer, MR_FOREVER));
-    const double seconds = measure_now_s() - began;
-    mr_balancer_destroy(balancer);
-    return seconds;
+    return run_alike(context, &(mr_task){ .submit = submit_nothing });
 }
 
 /* Every task comes after the one before it in its chain, and every eighth after a neighbour's too. */
