@@ -14,27 +14,38 @@
 static struct {
     enum cpu_place place;
     void (*act)(void);
-    _Atomic bool is_done;
+    _Atomic bool is_sprung;
+    _Atomic bool is_done; /* the act is over: what it touches may go */
 } trap;
 
 static void spring(enum cpu_place place)
 {
-    if (place == trap.place && !atomic_exchange(&trap.is_done, true))
+    if (place == trap.place && !atomic_exchange(&trap.is_sprung, true)) {
         trap.act();
+        atomic_store(&trap.is_done, true);
+    }
 }
 
 static void set_trap(enum cpu_place place, void (*act)(void))
 {
     trap.place = place;
     trap.act = act;
+    atomic_store(&trap.is_sprung, false);
     atomic_store(&trap.is_done, false);
     mr__cpu_set_schedule_hook(spring);
 }
 
+static void await_trap(void)
+{
+    while (!atomic_load(&trap.is_done))
+        sched_yield();
+}
+
 static void clear_trap(void)
 {
+    CHECK(atomic_load(&trap.is_sprung));
+    await_trap();
     mr__cpu_set_schedule_hook(NULL);
-    CHECK(atomic_load(&trap.is_done));
 }
 
 /* What the traps act on. */
@@ -182,8 +193,7 @@ static void queue_destroyed_while_the_worker_leaves_is_freed_by_it(void **state)
     set_trap(CPU_PLACE_LEAVE, destroy_the_queue);
 
     CHECK_OK(ops->call(queue, add_one, NULL));
-    while (!atomic_load(&trap.is_done))
-        sched_yield();
+    await_trap();
 
     queue = open_queue(device, MR_STREAM_NON_BLOCKING);
     end();
@@ -232,8 +242,7 @@ static void lingering_worker_that_finds_work_passes_on_what_it_was_trusted_with(
     set_trap(CPU_PLACE_LINGER, fill_both);
 
     CHECK_OK(ops->call(queue, add_one, NULL));
-    while (!atomic_load(&trap.is_done))
-        sched_yield();
+    await_trap();
     CHECK_OK(ops->device_synchronize(device));
 
     end();
@@ -247,9 +256,10 @@ static void note_parking(enum cpu_place place)
     if (place == CPU_PLACE_PARK)
         atomic_store(&is_parking, true);
     if (place == CPU_PLACE_PUBLISH && atomic_load(&brake.is_let_go) &&
-        !atomic_exchange(&trap.is_done, true)) {
+        !atomic_exchange(&trap.is_sprung, true)) {
         while (!atomic_load(&is_parking))
             sched_yield();
+        atomic_store(&trap.is_done, true);
     }
 }
 
@@ -259,6 +269,7 @@ static void queue_that_parks_while_its_point_is_published_runs(void **state)
     for (int round = 0; round < 200; round++) {
         begin(2);
         struct mr_point *point;
+        atomic_store(&trap.is_sprung, false);
         atomic_store(&trap.is_done, false);
         atomic_store(&is_parking, false);
         mr__cpu_set_schedule_hook(note_parking);
