@@ -4,6 +4,8 @@
  */
 #include "cpu_fixture.h"
 
+#include "base/clock.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -36,10 +38,12 @@ static void add_one(void *context)
     ++*(uint64_t *)context;
 }
 
+/* A microsecond at least, on any processor. */
 static void spend_time(void *context)
 {
+    const uint64_t end_ns = mr__clock_now_ns() + 1000;
     (void)context;
-    for (int i = 0; i < 100; i++)
+    while (mr__clock_now_ns() < end_ns)
         mr__relax();
 }
 
@@ -139,22 +143,25 @@ static void higher_priority_runs_first(void **state)
 
 static void long_queue_gives_way_to_its_equals(void **state)
 {
-    struct brake brake = { 0 };
+    struct brake brake = { 0 }, end = { 0 };
     _Atomic bool had_turn = false;
     struct mr_backend_device *device = open_device(1);
     struct mr_queue *greedy = open_queue(device, MR_STREAM_NON_BLOCKING);
     struct mr_queue *modest = open_queue(device, MR_STREAM_NON_BLOCKING);
     (void)state;
 
-    /* The greedy queue never runs empty until the modest one has had its turn. */
+    /* The greedy queue has a millisecond of work, many turns, and does not end before the test says
+     * so: only if it gives way does the modest one run. */
     brake_put_on(greedy, &brake);
     CHECK_OK(ops->call(modest, raise_flag, &had_turn));
     for (int i = 0; i < MANY; i++)
         CHECK_OK(ops->call(greedy, spend_time, NULL));
+    CHECK_OK(ops->call(greedy, brake_hold, &end));
     brake_let_go(&brake);
     while (!atomic_load(&had_turn))
-        CHECK_OK(ops->call(greedy, spend_time, NULL));
+        sched_yield();
     CHECK_STATUS(MR_E_BUSY, ops->queue_query(greedy));
+    brake_let_go(&end);
 
     end_queue(greedy);
     end_queue(modest);

@@ -129,6 +129,7 @@ static void finish_and_be_taken(void)
         pthread_mutex_lock(&timeline->lock);
         is_listed = timeline->waiters != NULL;
         pthread_mutex_unlock(&timeline->lock);
+        sched_yield(); /* the worker needs the lock, and perhaps the processor */
     }
 }
 
