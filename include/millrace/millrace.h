@@ -25,6 +25,8 @@
 
 #include <millrace/staging.h>
 
+#include <millrace/transfer.h>
+
 #include <millrace/pipeline.h>
 
 #include <millrace/balancer.h>
