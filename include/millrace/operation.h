@@ -69,6 +69,13 @@ typedef void (*mr_operation_observer)(void *context, const mr_operation *operati
  * device's next idle moment. [any thread] */
 MR_API void mr_device_observe(mr_device *device, mr_operation_observer observer, void *context);
 
+/* Also calls `observer` for what the calling thread submits to the device, until the same thread calls
+ * with NULL (do so before the thread ends or the device is closed). The device's observer is not
+ * disturbed. One for each thread: MR_E_STATE while it has one. Never blocks. */
+MR_API MR_MUST_USE mr_status mr_device_observe_thread(mr_device *device,
+                                                      mr_operation_observer observer,
+                                                      void *context);
+
 #ifdef __cplusplus
 }
 #endif

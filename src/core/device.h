@@ -15,8 +15,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Both fields are read together: writers make `version` odd while they change them. */
+/* Function and context are read together: writers make `version` odd while they change them.
+ * `wanted_count` is the observers there are, of the device and of threads. */
 struct mr__observer {
+    _Atomic uint32_t wanted_count;
     _Atomic(mr_operation_observer) function;
     _Atomic(void *) context;
     _Atomic uint32_t version;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Operation records: the observer of a device, and how it is told.
+ * Operation records: the observers of a device, and how they are told.
  *
  * Function and context are read as a pair under a version counter, without a lock and without
  * memory that could be freed under a reader.
@@ -9,6 +9,13 @@
 #include "core/stream.h"
 
 static pthread_mutex_t observe_lock = PTHREAD_MUTEX_INITIALIZER; /* one writer at a time */
+
+/* What the calling thread observes of its own submissions. */
+static _Thread_local struct {
+    mr_device *device;
+    mr_operation_observer function;
+    void *context;
+} here;
 
 const char *mr_operation_kind_name(mr_operation_kind kind)
 {
@@ -54,11 +61,39 @@ void mr_device_observe(mr_device *device, mr_operation_observer observer, void *
     struct mr__observer *place = &device->observer;
 
     pthread_mutex_lock(&observe_lock);
+    const bool had_one = atomic_load(&place->function) != NULL;
     atomic_fetch_add(&place->version, 1);
     atomic_store(&place->context, context);
     atomic_store(&place->function, observer);
     atomic_fetch_add(&place->version, 1);
+    if (observer && !had_one)
+        atomic_fetch_add(&place->wanted_count, 1);
+    else if (!observer && had_one)
+        atomic_fetch_sub(&place->wanted_count, 1);
     pthread_mutex_unlock(&observe_lock);
+}
+
+mr_status mr_device_observe_thread(mr_device *device, mr_operation_observer observer, void *context)
+{
+    if (!device)
+        return mr_error_set(MR_E_INVALID, "mr_device_observe_thread: device is NULL");
+    if (observer && here.function)
+        return mr_error_set(
+            MR_E_STATE,
+            "mr_device_observe_thread: this thread already observes %s; remove that "
+            "observer first",
+            here.device->properties.id);
+    if (!observer && here.device != device)
+        return MR_OK;
+
+    if (observer)
+        atomic_fetch_add(&device->observer.wanted_count, 1);
+    else
+        atomic_fetch_sub(&device->observer.wanted_count, 1);
+    here.device = observer ? device : NULL;
+    here.function = observer;
+    here.context = context;
+    return MR_OK;
 }
 
 static mr_operation_observer read_observer(const struct mr__observer *place, void **context)
@@ -76,14 +111,18 @@ void mr__operation_emit(mr_device *device, mr_operation *operation)
 {
     void *context;
     const mr_operation_observer function = read_observer(&device->observer, &context);
-    if (!function)
+    const bool is_observed_here = here.device == device;
+    if (!function && !is_observed_here)
         return;
 
     operation->device_id = device->properties.id;
     operation->submitted_ns = device->ops->device_now_ns(device->backend_device);
     if (!operation->name)
         operation->name = "";
-    function(context, operation);
+    if (is_observed_here)
+        here.function(here.context, operation);
+    if (function)
+        function(context, operation);
 }
 
 void mr__operation_emit_plain(mr_device *device, mr_operation_kind kind, const mr_stream *stream,

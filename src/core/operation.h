@@ -15,11 +15,11 @@
 static inline bool mr__operation_is_wanted(const mr_device *device)
 {
     return __builtin_expect(
-        atomic_load_explicit(&device->observer.function, memory_order_relaxed) != NULL, 0);
+        atomic_load_explicit(&device->observer.wanted_count, memory_order_relaxed) != 0, 0);
 }
 
-/* Fills device_id and submitted_ns, and an absent name with "", and calls the observer if there
- * still is one. */
+/* Fills device_id and submitted_ns, and an absent name with "", and calls the observers that
+ * are still there. */
 void mr__operation_emit(mr_device *device, mr_operation *operation);
 
 /* The plain case: a record of `kind` on `stream` (may be NULL) with its last sequence. */

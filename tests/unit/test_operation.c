@@ -157,6 +157,52 @@ static void nothing_is_seen_after_the_observer_is_removed(void **state)
     assert_int_equal(watcher.count, 0);
 }
 
+/* ---- observers of a thread ---- */
+
+static void *submit_elsewhere(void *unused)
+{
+    mr__operation_emit_plain(device, MR_OPERATION_CALL, stream, 7);
+    return unused;
+}
+
+static void a_thread_observes_what_it_submits_itself(void **state)
+{
+    pthread_t thread;
+    static struct watcher whole;
+    (void)state;
+    whole.count = 0;
+    mr_device_observe(device, watch, &whole);
+    assert_ok(mr_device_observe_thread(device, watch, &watcher));
+    assert_ok(mr_stream_call(stream, do_nothing, NULL));
+    pthread_create(&thread, NULL, submit_elsewhere, NULL);
+    pthread_join(thread, NULL);
+    assert_int_equal(watcher.count, 1);
+    assert_int_equal(whole.count, 2);
+
+    mr_device_observe(device, NULL, NULL); /* the thread's stays */
+    assert_ok(mr_stream_call(stream, do_nothing, NULL));
+    assert_int_equal(watcher.count, 2);
+    assert_ok(mr_device_observe_thread(device, NULL, NULL));
+    assert_ok(mr_device_observe_thread(device, NULL, NULL)); /* again: nothing to remove */
+    assert_ok(mr_stream_call(stream, do_nothing, NULL));
+    assert_int_equal(watcher.count, 2);
+    assert_int_equal(whole.count, 2);
+    assert_false(mr__operation_is_wanted(device));
+}
+
+static void a_thread_has_one_observer_at_a_time(void **state)
+{
+    (void)state;
+    assert_status(MR_E_INVALID, mr_device_observe_thread(NULL, watch, &watcher));
+    assert_ok(mr_device_observe_thread(device, watch, &watcher));
+    assert_status(MR_E_STATE, mr_device_observe_thread(device, watch, &watcher));
+    assert_words("remove that observer first");
+    assert_ok(mr_device_observe_thread(device, NULL, NULL));
+    assert_ok(mr_device_observe_thread(device, watch, &watcher));
+    assert_ok(mr_device_observe_thread(device, NULL, NULL));
+    assert_false(mr__operation_is_wanted(device));
+}
+
 /* ---- changing observers under load ---- */
 
 struct pair {
@@ -210,6 +256,8 @@ int main(void)
         TEST(copies_tell_what_they_read_and_write),
         TEST(waits_tell_whom_they_wait_for_and_whether_they_were_needed),
         TEST(nothing_is_seen_after_the_observer_is_removed),
+        TEST(a_thread_observes_what_it_submits_itself),
+        TEST(a_thread_has_one_observer_at_a_time),
         TEST(an_observer_always_gets_its_own_context),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
