@@ -27,6 +27,8 @@
 
 #include <millrace/transfer.h>
 
+#include <millrace/concurrency.h>
+
 #include <millrace/pipeline.h>
 
 #include <millrace/balancer.h>
