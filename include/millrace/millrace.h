@@ -33,4 +33,6 @@
 
 #include <millrace/balancer.h>
 
+#include <millrace/loader.h>
+
 #endif
