@@ -4,6 +4,7 @@
  */
 #include "base/alloc.h"
 #include "job/job_parts.h"
+#include "job/remedy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -117,11 +118,15 @@ mr_status mr_job_parse(const char *text, size_t text_bytes, const char *name,
 
 /* ---- from a file ---- */
 
-static mr_status file_failure(const char *path, const char *what, const mr_job_options *options)
+static mr_status file_failure(const char *path, int code, const mr_job_options *options)
 {
     struct mr__problems problems = { .report = options->problem, .context = options->context };
     const struct mr__place place = { .file = path };
-    mr__problem_add(&problems, MR_E_IO, &place, "%s", what);
+    char text[MR__REMEDY_BYTES];
+    const char *remedy = mr__file_remedy(path, code, ".yaml", text);
+    if (!remedy[0] && code == ENOENT)
+        remedy = "; millrace-job(5) shows how to write one";
+    mr__problem_add(&problems, MR_E_IO, &place, "%s%s", strerror(code), remedy);
     return mr__problems_end(&problems);
 }
 
@@ -153,10 +158,10 @@ mr_status mr_job_load(const char *path, const mr_job_options *options, mr_job **
     if (!options)
         options = &no_options;
     if (strlen(path) >= PATH_MAX)
-        return file_failure(path, "its path is too long", options);
+        return file_failure(path, ENAMETOOLONG, options);
     const int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
-        return file_failure(path, strerror(errno), options);
+        return file_failure(path, errno, options);
 
     size_t text_bytes;
     int code;
@@ -166,7 +171,7 @@ mr_status mr_job_load(const char *path, const mr_job_options *options, mr_job **
     if (!text) {
         status = mr_error_set(MR_E_NO_MEMORY, "%s: out of memory", path);
     } else if (code) {
-        status = file_failure(path, strerror(code), options);
+        status = file_failure(path, code, options);
     } else {
         char folder[PATH_MAX];
         snprintf(folder, sizeof folder, "%s", path);

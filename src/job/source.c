@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "job/npy.h"
+#include "job/remedy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -150,8 +151,12 @@ mr_status mr__array_load(const char *path, struct mr__item_type *type, void **da
     *size_bytes = 0;
     *type = (struct mr__item_type){ 0 };
     const int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return mr_error_set(MR_E_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    if (file < 0) {
+        const int code = errno;
+        char remedy[MR__REMEDY_BYTES];
+        return mr_error_set(MR_E_IO, "%s: cannot be opened: %s%s", path, strerror(code),
+                            mr__file_remedy(path, code, NULL, remedy));
+    }
     mr_status status = load_array(file, path, type, data, size_bytes);
     close(file);
     if (status) {

@@ -7,6 +7,7 @@
  */
 #include "job/npy.h"
 #include "job/read_crew.h"
+#include "job/remedy.h"
 #include "job/source.h"
 
 #include <errno.h>
@@ -104,8 +105,10 @@ static struct file_source *new_source(const struct mr__reading *reading,
     self->base.is_repeatable = true;
     self->file = open(path, O_RDONLY | O_CLOEXEC);
     if (self->file < 0) {
-        mr__field_problem_of(reading, MR_E_IO, node, "%s cannot be opened: %s", path,
-                             strerror(errno));
+        const int code = errno;
+        char remedy[MR__REMEDY_BYTES];
+        mr__field_problem_of(reading, MR_E_IO, node, "%s cannot be opened: %s%s", path,
+                             strerror(code), mr__file_remedy(path, code, NULL, remedy));
         return NULL;
     }
     return self;

@@ -452,13 +452,51 @@ static void job_file_that_cannot_be_read_is_said(void **state)
     (void)state;
     mr_job *job;
     assert_status(MR_E_IO, mr_job_load("missing.yaml", NULL, &job));
-    assert_words("missing.yaml: No such file");
+    assert_words("missing.yaml: No such file or directory; millrace-job(5) shows how to write one");
     assert_null(job);
     mkdir("folder", 0755);
     assert_status(MR_E_IO, mr_job_load("folder", NULL, &job));
     assert_words("folder: Is a directory");
     assert_status(MR_E_INVALID, mr_job_load("", NULL, &job));
     mr_job_destroy(NULL);
+}
+
+static void expect_remedy(const char *path, const char *words)
+{
+    mr_job *job;
+    assert_status(MR_E_IO, mr_job_load(path, NULL, &job));
+    assert_words(words);
+}
+
+static void job_file_that_is_not_there_gets_the_nearest_name(void **state)
+{
+    (void)state;
+    mkdir("jobs", 0755);
+    for (char name[] = "jobs/a.yaml"; name[5] < 'h'; name[5]++)
+        write_text(name, "");
+    write_text("jobs/calibrate.yaml", "");
+    write_text("jobs/.hidden.yaml", "");
+    write_text("jobs/notes.txt", "");
+
+    expect_remedy("jobs/calbirate.yaml", "; did you mean 'jobs/calibrate.yaml'?");
+    expect_remedy("jobs/something-else", "; there: a.yaml, b.yaml, c.yaml, calibrate.yaml, d.yaml "
+                                         "and 3 more");
+    expect_remedy("jobs", "Is a directory; there: a.yaml, b.yaml");
+    expect_remedy("jbos/calibrate.yaml", "; there is no folder 'jbos'");
+    expect_remedy("/nowhere.yaml", "No such file or directory");
+    expect_remedy("jobs/notes.txt/a.yaml", "Not a directory");
+    write_stack("stack.npy", MR_TYPE_U8, 2, 3, 3, 1);
+    expect_problem("source: { npy: stak.npy }\n" SINKS, MR_E_IO, "; did you mean 'stack.npy'?");
+}
+
+static void job_file_that_may_not_be_read_says_what_to_do(void **state)
+{
+    (void)state;
+    write_text("secret.yaml", "");
+    chmod("secret.yaml", 0);
+    if (access("secret.yaml", R_OK) == 0)
+        skip(); /* root reads all */
+    expect_remedy("secret.yaml", "chmod");
 }
 
 int main(void)
@@ -484,6 +522,8 @@ int main(void)
         fixture_test(job_override_problems_name_the_override),
         fixture_test(job_paths_are_relative_to_the_job_and_overrides_to_here),
         fixture_test(job_file_that_cannot_be_read_is_said),
+        fixture_test(job_file_that_is_not_there_gets_the_nearest_name),
+        fixture_test(job_file_that_may_not_be_read_says_what_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
