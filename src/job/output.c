@@ -6,7 +6,6 @@
 #include "job/output.h"
 
 #include "base/alloc.h"
-#include "base/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -107,40 +106,21 @@ bool mr__output_is_same(const char *a, const char *b)
 static mr_status open_failure(const struct mr__output *output)
 {
     const int code = errno;
+    if (code == ENOMEM)
+        return mr_error_set(MR_E_NO_MEMORY, "%s: no memory to write it", label_of(output));
     return mr_error_set(MR_E_IO, "%s: cannot be written: %s", label_of(output), strerror(code));
 }
 
-/* A new file in the target's folder. Not mkstemp: its files would be for the owner alone, whatever
- * the user's mask says. */
-static bool create_temporary(struct mr__output *output, const char *folder)
+static mr_status open_unnamed(struct mr__output *output)
 {
-    for (uint64_t attempt = mr__clock_now_ns();; attempt++) {
-        mr__free(output->temporary);
-        output->temporary = mr__format_text("%s/.millrace-%lx-%llx", folder, (long)getpid(),
-                                            (unsigned long long)attempt);
-        if (!output->temporary)
-            return false;
-        output->file = open(output->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (output->file >= 0 || errno != EEXIST)
-            return true;
-    }
-}
-
-static mr_status open_temporary(struct mr__output *output)
-{
-    char folder[PATH_MAX];
-    if (!folder_of(output->target, folder))
-        return mr_error_set(MR_E_IO, "%s: its path is too long", output->path);
     output->held = mr__alloc_aligned(4096, HOLD_BYTES);
-    if (!output->held || !create_temporary(output, folder))
+    if (!output->held)
         return mr_error_set(MR_E_NO_MEMORY, "%s: no memory to write it", output->path);
-    output->is_open = output->file >= 0;
-    if (output->is_open)
-        return MR_OK;
-    const mr_status status = open_failure(output);
-    mr__free(output->temporary);
-    output->temporary = NULL;
-    return status;
+    if (!mr__unnamed_open(&output->unnamed, output->target))
+        return open_failure(output);
+    output->file = output->unnamed.file;
+    output->is_open = true;
+    return MR_OK;
 }
 
 static mr_status open_direct(struct mr__output *output)
@@ -156,6 +136,7 @@ mr_status mr__output_open(struct mr__output *output)
 {
     output->written = 0;
     output->held_bytes = 0;
+    output->unnamed = (struct mr__unnamed){ .file = -1 };
     if (!output->path) {
         output->file = STDOUT_FILENO;
         output->is_open = true;
@@ -169,7 +150,7 @@ mr_status mr__output_open(struct mr__output *output)
     output->target = mr__copy_text(realpath(output->path, target) ? target : output->path);
     if (!output->target)
         return mr_error_set(MR_E_NO_MEMORY, "%s: no memory to write it", output->path);
-    return open_temporary(output);
+    return open_unnamed(output);
 }
 
 static mr_status write_failure(const struct mr__output *output, uint64_t position)
@@ -251,35 +232,36 @@ mr_status mr__output_close(struct mr__output *output)
     if (!output->path || !output->is_open)
         return status;
     output->is_open = false;
-    /* Network file systems report a full disk here. */
-    if (close(output->file) && !status)
+    /* Network file systems report a full disk when one of the file's descriptors is closed. What has no
+     * name yet needs another one until it gets it. */
+    const int file = output->target ? dup(output->file) : output->file;
+    if ((file < 0 || close(file)) && !status)
         status = write_failure(output, output->written);
     return status;
 }
 
 mr_status mr__output_publish(struct mr__output *output)
 {
-    if (!output->temporary)
+    if (!output->target || output->unnamed.file < 0)
         return MR_OK;
-    if (rename(output->temporary, output->target))
-        return mr_error_set(MR_E_IO, "%s: complete, but cannot be given its name: %s", output->path,
-                            strerror(errno));
-    mr__free(output->temporary);
-    output->temporary = NULL;
+    if (!mr__unnamed_name(&output->unnamed, output->target)) {
+        const int code = errno;
+        return mr_error_set(code == ENOMEM ? MR_E_NO_MEMORY : MR_E_IO,
+                            "%s: complete, but cannot be given its name: %s", output->path,
+                            strerror(code));
+    }
     return MR_OK;
 }
 
 void mr__output_abandon(struct mr__output *output)
 {
-    if (output->is_open && output->path)
+    if (output->target)
+        mr__unnamed_abandon(&output->unnamed);
+    else if (output->is_open && output->path)
         close(output->file);
     output->is_open = false;
-    if (output->temporary)
-        unlink(output->temporary);
-    mr__free(output->temporary);
     mr__free(output->target);
     mr__free(output->held);
-    output->temporary = NULL;
     output->target = NULL;
     output->held = NULL;
     output->held_bytes = 0;

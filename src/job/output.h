@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * job/output.h - a file that appears under its name only when it is complete: written beside it
- * under a temporary name, then renamed. Devices and pipes (/dev/null, a FIFO) are written directly.
+ * job/output.h - a file that appears under its name only when it is complete. Devices and pipes
+ * (/dev/null, a FIFO) are written directly.
+ *
+ * One thread writes a file: Linux lets one at a time into a file of ext4, XFS or tmpfs, and two threads
+ * with pwrite were no faster than one.
  */
 #ifndef MR__JOB_OUTPUT_H
 #define MR__JOB_OUTPUT_H
 
 #include "job/fields.h"
+#include "job/unnamed.h"
 
 /* Start with zeroes and `path` set; NULL is standard output. */
 struct mr__output {
     const char *path;
-    char *target;        /* where the name leads: links followed. mr__free */
-    char *temporary;     /* NULL when written directly */
-    unsigned char *held; /* small writes of regular files wait here */
+    char *target; /* where the name leads: links followed; NULL when written directly. mr__free */
+    struct mr__unnamed unnamed; /* where there is a target, from open to publish */
+    unsigned char *held;        /* small writes of regular files wait here */
     size_t held_bytes;
     int file; /* valid while is_open */
     bool is_open;

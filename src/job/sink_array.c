@@ -93,7 +93,7 @@ static mr_status array_take(struct mr__sink *sink, uint64_t index, const void *d
 static mr_status array_finish(struct mr__sink *sink)
 {
     mr_status status = MR_OK;
-    const bool is_patched = sink->output.temporary != NULL;
+    const bool is_patched = sink->output.target != NULL;
     if (array_of(sink)->is_npy && is_patched && sink->items != sink->input.item_count) {
         char header[MR__NPY_WRITTEN_BYTES];
         mr__npy_format(&sink->input.type, sink->items, header);

@@ -2,6 +2,7 @@
 /* Sources and sinks of jobs: what is read is what is written, and full disks, closed pipes and
  * files that change under the reader end in words and leave nothing behind. */
 #include "job/png_file.h"
+#include "job/unnamed.h"
 #include "job_fixture.h"
 
 #include <fcntl.h>
@@ -397,6 +398,55 @@ static void disk_that_fills_up_leaves_nothing(void **state)
     assert_int_equal(1, count_files("."));
 }
 
+/* As on file systems that have none: under a hidden name, which is gone afterwards. */
+static void outputs_appear_whole_where_every_file_has_a_name(void **state)
+{
+    mr__unnamed_is_unsupported = true;
+    disk_that_fills_up_leaves_nothing(state);
+    assert_ok(run_job(LARGE "sinks: [ { npy: out.npy }, { raw: other.raw } ]\n", NULL));
+    mr__unnamed_is_unsupported = false;
+
+    size_t size;
+    free(read_file("out.npy", &size));
+    assert_int_equal(MR__NPY_WRITTEN_BYTES + 5000000, size);
+    free(read_file("other.raw", &size));
+    assert_int_equal(5000000, size);
+    assert_int_equal(2, count_files("."));
+}
+
+static void output_takes_the_place_of_what_a_link_leads_to(void **state)
+{
+    (void)state;
+    mkdir("there", 0755);
+    write_text("there/real.raw", "from yesterday");
+    assert_int_equal(0, symlink("there/real.raw", "out.raw"));
+
+    assert_ok(run_job(LARGE "sinks: [ { raw: out.raw } ]\n", NULL));
+
+    struct stat facts;
+    assert_int_equal(0, lstat("out.raw", &facts));
+    assert_true(S_ISLNK(facts.st_mode));
+    assert_int_equal(0, stat("there/real.raw", &facts));
+    assert_int_equal(5000000, facts.st_size);
+    assert_int_equal(1, count_files("there"));
+}
+
+static void outputs_are_for_whom_the_mask_allows(void **state)
+{
+    (void)state;
+    const mode_t mask = umask(027);
+    for (int is_off = 0; is_off < 2; is_off++) {
+        mr__unnamed_is_unsupported = is_off;
+        unlink("out.raw");
+        assert_ok(run_job(LARGE "sinks: [ { raw: out.raw } ]\n", NULL));
+        struct stat facts;
+        assert_int_equal(0, stat("out.raw", &facts));
+        assert_int_equal(0640, facts.st_mode & 0777);
+    }
+    mr__unnamed_is_unsupported = false;
+    umask(mask);
+}
+
 static void pipe_that_closes_is_said(void **state)
 {
     (void)state;
@@ -515,6 +565,9 @@ int main(void)
         fixture_test(standard_output_is_a_sink),
         fixture_test(disk_that_is_full_is_said_with_the_path),
         fixture_test(disk_that_fills_up_leaves_nothing),
+        fixture_test(outputs_appear_whole_where_every_file_has_a_name),
+        fixture_test(output_takes_the_place_of_what_a_link_leads_to),
+        fixture_test(outputs_are_for_whom_the_mask_allows),
         fixture_test(pipe_that_closes_is_said),
         fixture_test(folder_that_vanishes_is_said),
         fixture_test(output_keeps_links_and_masks),
