@@ -57,9 +57,9 @@ typedef enum mr_concurrency_obstacle {
     MR_OBSTACLE_EVENT,        /* one stream waits for an event of the other */
     MR_OBSTACLE_LEGACY,       /* the legacy default stream, and a stream that is ordered with it */
     MR_OBSTACLE_HOST_WAIT,    /* a function waits for the device */
-    MR_OBSTACLE_ALLOCATION, /* a function allocates, frees or pins memory; drivers may wait then */
-    MR_OBSTACLE_PAGEABLE,   /* a copy of pageable memory makes the submitting thread wait */
-    MR_OBSTACLE_ENGINE,     /* both need an engine that there is only one of */
+    MR_OBSTACLE_ALLOCATION,  /* a function allocates, frees or pins memory; drivers may wait then */
+    MR_OBSTACLE_PAGEABLE,    /* a copy of pageable memory makes the submitting thread wait */
+    MR_OBSTACLE_ENGINE,      /* both need an engine that there is only one of */
     MR_OBSTACLE_SUBMISSION,  /* submitting one side takes the host as long as the work lasts */
     MR_OBSTACLE_PRIORITY,    /* kernels, and one stream has priority over the other */
     MR_OBSTACLE_DEVICE_FULL, /* kernels of which one leaves no room for the other */

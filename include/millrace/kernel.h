@@ -158,6 +158,11 @@ MR_API MR_MUST_USE mr_status mr_kernel_launch(mr_stream *stream, mr_kernel *kern
  * $MILLRACE_CACHE, else $XDG_CACHE_HOME/millrace, else ~/.cache/millrace. [any thread] */
 MR_API mr_status mr_kernel_cache_set(const char *path);
 
+/* Bytes that are kept there at most: what was used longest ago goes first, whenever something is added.
+ * 0 goes back to the default, $MILLRACE_CACHE_LIMIT (bytes, or with K, M, G or T), else 1 GiB. [any
+ * thread] */
+MR_API void mr_kernel_cache_limit(uint64_t size_bytes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -69,6 +69,7 @@ struct mr_function_source {
     const char *path;        /* for messages; "<memory>" when there is none */
     const char *flags;       /* may be NULL */
     const char *cache_path;  /* folder for compiled code; NULL = keep nothing. Exists, writable */
+    uint64_t cache_bytes;    /* what may be kept there in all */
     mr_native_kernel native; /* NATIVE, and embedded portable kernels on the CPU */
     const char *image;       /* embedded portable kernels on a GPU: `text` as PTX, tried first;
                                   NULL when the build had no compiler for it */

@@ -181,6 +181,8 @@ void *mr__code_cache_read(const char *folder, const struct mr__code_key *key, si
 
     struct head head;
     unsigned char *bytes = read_entry(file, key, &head);
+    if (bytes)
+        futimens(file, NULL); /* when it was used: trimming goes by that */
     close(file);
     if (!bytes)
         return NULL;
@@ -220,10 +222,11 @@ static bool write_entry(const char *path, const struct mr__code_key *key, const 
 }
 
 void mr__code_cache_write(const char *folder, const struct mr__code_key *key, const void *code,
-                          size_t size_bytes)
+                          size_t size_bytes, uint64_t limit_bytes)
 {
     static _Atomic unsigned last;
-    if (!folder || key->is_broken || size_bytes > ENTRY_BYTES_LIMIT / 2)
+    if (!folder || key->is_broken || size_bytes > ENTRY_BYTES_LIMIT / 2 ||
+        sizeof(struct head) + key->size_bytes + size_bytes > limit_bytes)
         return;
     char *path = entry_path(folder, key);
     char *temporary =
@@ -231,6 +234,8 @@ void mr__code_cache_write(const char *folder, const struct mr__code_key *key, co
              : NULL;
     if (temporary && (!write_entry(temporary, key, code, size_bytes) || rename(temporary, path)))
         unlink(temporary);
+    else if (temporary)
+        mr__code_cache_trim(folder, path + strlen(folder) + 1, limit_bytes);
     mr__free(temporary);
     mr__free(path);
 }

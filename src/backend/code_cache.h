@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* What code is made from: pieces in order. Start with { 0 }. */
 struct mr__code_key {
@@ -33,8 +34,14 @@ bool mr__code_is_self_contained(const char *source, const char *flags);
  * Freed with mr__free. */
 void *mr__code_cache_read(const char *folder, const struct mr__code_key *key, size_t *size_bytes);
 
+/* Afterwards the folder's entries have `limit_bytes` at most; those used longest ago went first. What is
+ * larger alone is not kept. */
 void mr__code_cache_write(const char *folder, const struct mr__code_key *key, const void *code,
-                          size_t size_bytes);
+                          size_t size_bytes, uint64_t limit_bytes);
+
+/* code_trim.c: removes what was used longest ago until the entries have `limit_bytes` at most, but never
+ * the entry called `kept`; and what writers that died left. */
+void mr__code_cache_trim(const char *folder, const char *kept, uint64_t limit_bytes);
 
 /* millrace/portable.h as text, for compilers that are called at run time. */
 extern const char mr__portable_header[];

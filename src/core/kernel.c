@@ -235,6 +235,7 @@ mr_status mr_kernel_create(mr_device *device, const mr_kernel_options *options, 
     } else {
         char *folder = options->is_cache_off ? NULL : mr__kernel_cache_folder();
         source.cache_path = folder;
+        source.cache_bytes = mr__kernel_cache_limit();
         status = kernel_create(device, &source, options->signature, out);
         mr__free(folder);
     }
@@ -269,6 +270,7 @@ mr_status mr_kernel_open(mr_device *device, const char *name, mr_kernel **out)
         .image = found->source->image,
         .native = mr__embedded_function(found),
         .cache_path = folder,
+        .cache_bytes = mr__kernel_cache_limit(),
     };
     const mr_status status = kernel_create(device, &source, found->signature, out);
     mr__free(folder);

@@ -20,4 +20,7 @@ struct mr_kernel {
  * the user's own, and written by nobody else. Freed with mr__free. */
 char *mr__kernel_cache_folder(void);
 
+/* Bytes that may be kept there. */
+uint64_t mr__kernel_cache_limit(void);
+
 #endif

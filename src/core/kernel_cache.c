@@ -7,6 +7,9 @@
 #include "base/environment.h"
 #include "core/kernel.h"
 
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,6 +32,45 @@ mr_status mr_kernel_cache_set(const char *path)
     mr__free(old);
     return MR_OK;
 }
+
+/* ---- how much ---- */
+
+#define LIMIT_BYTES (UINT64_C(1) << 30) /* thousands of kernels */
+
+static _Atomic uint64_t limit_set; /* 0: the default */
+
+void mr_kernel_cache_limit(uint64_t size_bytes)
+{
+    atomic_store(&limit_set, size_bytes);
+}
+
+/* "400M" in bytes; 0 for what is no size. */
+static uint64_t size_of(const char *text)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    const unsigned long long number = strtoull(text, &end, 10);
+    if (errno || end == text || *text == '-')
+        return 0;
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    if (*end && (!unit || end[1]))
+        return 0;
+    const int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    return number <= UINT64_MAX >> shift ? (uint64_t)number << shift : UINT64_MAX;
+}
+
+uint64_t mr__kernel_cache_limit(void)
+{
+    uint64_t limit = atomic_load(&limit_set);
+    if (limit)
+        return limit;
+    const char *text = mr__environment("MILLRACE_CACHE_LIMIT");
+    limit = text ? size_of(text) : 0;
+    return limit ? limit : LIMIT_BYTES;
+}
+
+/* ---- where ---- */
 
 static char *path_copy(void)
 {

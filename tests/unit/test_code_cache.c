@@ -4,6 +4,7 @@
  */
 #include "backend/code_cache.h"
 #include "base/alloc.h"
+#include "core/kernel.h"
 #include "support/random.h"
 #include "support/unit.h"
 
@@ -12,6 +13,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define LIMIT (UINT64_C(1) << 30)
 
 static char folder[64];
 
@@ -66,7 +69,7 @@ static struct mr__code_key make_key(const char *first, const char *second)
 static void write_code(const char *first, const char *second, const char *code)
 {
     struct mr__code_key key = make_key(first, second);
-    mr__code_cache_write(folder, &key, code, strlen(code));
+    mr__code_cache_write(folder, &key, code, strlen(code), LIMIT);
     mr__code_key_fini(&key);
 }
 
@@ -119,13 +122,13 @@ static void no_folder_means_no_code(void **state)
     (void)state;
     struct mr__code_key key = make_key("a", "b");
     size_t size_bytes;
-    mr__code_cache_write(NULL, &key, "code", 4);
-    mr__code_cache_write("/nowhere/at/all", &key, "code", 4);
+    mr__code_cache_write(NULL, &key, "code", 4, LIMIT);
+    mr__code_cache_write("/nowhere/at/all", &key, "code", 4, LIMIT);
     assert_null(mr__code_cache_read(NULL, &key, &size_bytes));
     assert_null(mr__code_cache_read("/nowhere/at/all", &key, &size_bytes));
 
     key.is_broken = true;
-    mr__code_cache_write(folder, &key, "code", 4);
+    mr__code_cache_write(folder, &key, "code", 4, LIMIT);
     assert_null(mr__code_cache_read(folder, &key, &size_bytes));
     mr__code_key_fini(&key);
 }
@@ -210,7 +213,7 @@ static void processes_share_the_folder(void **state)
         for (int round = 0; round < ROUNDS && code; round++) {
             size_t size_bytes;
             memset(code, 'a' + child, CODE_BYTES);
-            mr__code_cache_write(folder, &key, code, CODE_BYTES - (size_t)child);
+            mr__code_cache_write(folder, &key, code, CODE_BYTES - (size_t)child, LIMIT);
             char *found = mr__code_cache_read(folder, &key, &size_bytes);
             if (!found || size_bytes + (size_t)(*found - 'a') != CODE_BYTES ||
                 found[size_bytes - 1] != *found)
@@ -228,6 +231,163 @@ static void processes_share_the_folder(void **state)
     char path[512];
     find_entry(path);
     mr__code_key_fini(&key);
+}
+
+/* ---- trimming ---- */
+
+enum { ENTRY_BYTES = 1000 }; /* of an entry's whole file */
+
+static void write_entry(const char *name, uint64_t limit_bytes)
+{
+    static char code[ENTRY_BYTES];
+    struct mr__code_key key = make_key(name, "");
+    const size_t head_bytes = 48 + key.size_bytes;
+    mr__code_cache_write(folder, &key, code, ENTRY_BYTES - head_bytes, limit_bytes);
+    mr__code_key_fini(&key);
+}
+
+static bool has_entry(const char *name)
+{
+    struct mr__code_key key = make_key(name, "");
+    size_t size_bytes;
+    void *code = mr__code_cache_read(folder, &key, &size_bytes);
+    mr__free(code);
+    mr__code_key_fini(&key);
+    return code != NULL;
+}
+
+/* Makes all that is there look as if it had been used so many seconds earlier. */
+static void age_all(int seconds)
+{
+    DIR *listing = opendir(folder);
+    assert_non_null(listing);
+    for (const struct dirent *entry; (entry = readdir(listing));) {
+        struct stat status;
+        assert_int_equal(0, fstatat(dirfd(listing), entry->d_name, &status, 0));
+        if (!S_ISREG(status.st_mode))
+            continue;
+        const struct timespec times[2] = { { .tv_sec = status.st_mtime - seconds },
+                                           { .tv_sec = status.st_mtime - seconds } };
+        assert_int_equal(0, utimensat(dirfd(listing), entry->d_name, times, 0));
+    }
+    closedir(listing);
+}
+
+static void what_was_used_longest_ago_goes_first(void **state)
+{
+    (void)state;
+    const char *const names[] = { "a", "b", "c", "d" };
+    for (int i = 0; i < 4; i++) {
+        write_entry(names[i], LIMIT);
+        age_all(10);
+    }
+    assert_true(has_entry("a")); /* and is used now */
+    age_all(10);
+
+    write_entry("e", 3 * ENTRY_BYTES);
+
+    assert_true(has_entry("a"));
+    assert_false(has_entry("b"));
+    assert_false(has_entry("c"));
+    assert_true(has_entry("d"));
+    assert_true(has_entry("e"));
+}
+
+static void what_is_just_written_stays(void **state)
+{
+    (void)state;
+    write_entry("a", ENTRY_BYTES);
+    write_entry("b", ENTRY_BYTES);
+    assert_false(has_entry("a"));
+    assert_true(has_entry("b"));
+    write_entry("c", ENTRY_BYTES - 1); /* would not fit even alone */
+    assert_false(has_entry("c"));
+    assert_true(has_entry("b"));
+}
+
+static void trimming_leaves_what_is_not_its_own(void **state)
+{
+    (void)state;
+    char path[128], orphan[160];
+    snprintf(path, sizeof path, "%s/notes", folder);
+    write_file(path, (const unsigned char *)"mine", 4);
+    snprintf(orphan, sizeof orphan, "%s/0123456789abcdef0123456789abcdef.1.1.new", folder);
+    write_file(orphan, (const unsigned char *)"half", 4);
+    write_entry("a", ENTRY_BYTES);
+    assert_int_equal(0, access(orphan, F_OK)); /* somebody may be writing it */
+
+    age_all(4000);
+    write_entry("b", ENTRY_BYTES);
+
+    assert_false(has_entry("a"));
+    assert_int_equal(0, access(path, F_OK));
+    assert_int_equal(-1, access(orphan, F_OK));
+}
+
+static void trimming_survives_no_memory(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1, has_failed = 1; has_failed; n++) {
+        write_entry("a", LIMIT);
+        mr__alloc_fail_at(n, 0);
+        mr__code_cache_trim(folder, "", 0);
+        has_failed = mr__alloc_has_failed();
+        mr__alloc_fail_at(0, 0);
+        assert_true(has_entry("a") == (has_failed != 0));
+    }
+}
+
+/* Several processes fill and trim one folder: whoever finds an entry finds the whole of it. */
+static void processes_trim_the_folder_together(void **state)
+{
+    (void)state;
+    enum { CHILDREN = 4, ROUNDS = 200, NAMES = 10 };
+    pid_t children[CHILDREN];
+    for (int child = 0; child < CHILDREN; child++) {
+        children[child] = fork();
+        if (children[child])
+            continue;
+        for (int round = 0; round < ROUNDS; round++) {
+            const char name[2] = { (char)('a' + (round * 7 + child) % NAMES), 0 };
+            write_entry(name, 4 * ENTRY_BYTES);
+            (void)has_entry(name);
+        }
+        _exit(0);
+    }
+    for (int child = 0; child < CHILDREN; child++) {
+        int status;
+        assert_int_equal(children[child], waitpid(children[child], &status, 0));
+        assert_int_equal(0, status);
+    }
+    write_entry("z", 4 * ENTRY_BYTES);
+    int count = 0;
+    for (char name[2] = "a"; *name < 'a' + NAMES; ++*name)
+        count += has_entry(name);
+    assert_true(has_entry("z"));
+    assert_true(count <= 3);
+}
+
+static void limit_comes_from_the_program_or_its_environment(void **state)
+{
+    (void)state;
+    const struct {
+        const char *text;
+        uint64_t bytes;
+    } cases[] = {
+        { NULL, LIMIT },   { "", LIMIT },        { "5000", 5000 }, { "7K", 7 << 10 },
+        { "3M", 3 << 20 }, { "2T", 2ull << 40 }, { "0", LIMIT },   { "-1", LIMIT },
+        { "many", LIMIT }, { "1Kx", LIMIT },     { "12X", LIMIT }, { "99999999T", UINT64_MAX },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (cases[i].text)
+            setenv("MILLRACE_CACHE_LIMIT", cases[i].text, 1);
+        assert_true(cases[i].bytes == mr__kernel_cache_limit());
+    }
+    mr_kernel_cache_limit(123);
+    assert_int_equal(123, mr__kernel_cache_limit());
+    mr_kernel_cache_limit(0);
+    unsetenv("MILLRACE_CACHE_LIMIT");
+    assert_true(mr__kernel_cache_limit() == LIMIT);
 }
 
 static void source_that_includes_files_is_never_kept(void **state)
@@ -258,6 +418,12 @@ int main(void)
         cmocka_unit_test_teardown(damage_anywhere_is_noticed, folder_empty),
         cmocka_unit_test_teardown(what_others_could_have_written_is_not_used, folder_empty),
         cmocka_unit_test_teardown(processes_share_the_folder, folder_empty),
+        cmocka_unit_test_teardown(what_was_used_longest_ago_goes_first, folder_empty),
+        cmocka_unit_test_teardown(what_is_just_written_stays, folder_empty),
+        cmocka_unit_test_teardown(trimming_leaves_what_is_not_its_own, folder_empty),
+        cmocka_unit_test_teardown(trimming_survives_no_memory, folder_empty),
+        cmocka_unit_test_teardown(processes_trim_the_folder_together, folder_empty),
+        cmocka_unit_test(limit_comes_from_the_program_or_its_environment),
         cmocka_unit_test(source_that_includes_files_is_never_kept),
     };
     return cmocka_run_group_tests(tests, folder_create, folder_remove);

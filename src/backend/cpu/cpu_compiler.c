@@ -418,7 +418,7 @@ mr_status mr__cpu_compile(const struct mr_function_source *source, void **code, 
         goto end;
     status = compile(path, &words, source, code, code_bytes);
     if (!status)
-        mr__code_cache_write(source->cache_path, &key, *code, *code_bytes);
+        mr__code_cache_write(source->cache_path, &key, *code, *code_bytes, source->cache_bytes);
 
 end:
     mr__code_key_fini(&key);

@@ -324,7 +324,7 @@ mr_status mr__cuda_nvrtc_compile(const struct cuda_target *target,
         goto end;
     status = compile(&nvrtc, &options, source, image, image_bytes);
     if (!status)
-        mr__code_cache_write(source->cache_path, &key, *image, *image_bytes);
+        mr__code_cache_write(source->cache_path, &key, *image, *image_bytes, source->cache_bytes);
 
 end:
     mr__code_key_fini(&key);
