@@ -19,6 +19,8 @@
 
 #include <millrace/kernel.h>
 
+#include <millrace/dlpack.h>
+
 #include <millrace/operation.h>
 
 #include <millrace/ring.h>

@@ -112,6 +112,7 @@ static mr_status allocate_buffer(const char *call, mr_device *device, const char
     pthread_mutex_init(&buffer->use_lock, NULL);
     buffer->device = device;
     buffer->origin = origin;
+    atomic_init(&buffer->holder_count, 1);
     mr__device_add_child(device);
     *out = buffer;
     return MR_OK;
@@ -323,8 +324,29 @@ static void free_memory(mr_buffer *buffer)
         ops->memory_unregister(&buffer->memory);
         break;
     case MR__ORIGIN_BORROWED:
+        if (buffer->release)
+            buffer->release(buffer->release_context);
         break;
     }
+}
+
+void mr__buffer_own(mr_buffer *buffer, void (*release)(void *context), void *context)
+{
+    buffer->release = release;
+    buffer->release_context = context;
+}
+
+void mr__buffer_retain(mr_buffer *buffer)
+{
+    atomic_fetch_add_explicit(&buffer->holder_count, 1, memory_order_relaxed);
+}
+
+void mr__buffer_release(mr_buffer *buffer)
+{
+    if (atomic_fetch_sub_explicit(&buffer->holder_count, 1, memory_order_acq_rel) > 1)
+        return;
+    free_memory(buffer);
+    free_buffer(buffer);
 }
 
 void mr_buffer_destroy(mr_buffer *buffer)
@@ -333,8 +355,7 @@ void mr_buffer_destroy(mr_buffer *buffer)
         return;
     end_uses(buffer, buffer->uses, MR__USE_COUNT);
     end_uses(buffer, buffer->more_uses, buffer->more_count);
-    free_memory(buffer);
-    free_buffer(buffer);
+    mr__buffer_release(buffer);
 }
 
 /* ---- questions ---- */
@@ -380,6 +401,14 @@ mr_status mr__buffer_check_range(const char *call, const mr_buffer *buffer, size
         return MR_OK;
     return mr_error_set(MR_E_INVALID, "%s: range %zu+%zu ends past buffer '%s' of %zu bytes", call,
                         offset, size_bytes, buffer->name, end);
+}
+
+mr_status mr__buffer_check_writable(const char *call, const mr_buffer *buffer)
+{
+    if (!buffer->is_read_only)
+        return MR_OK;
+    return mr_error_set(MR_E_INVALID, "%s: buffer '%s' is read-only: its owner lent it so", call,
+                        buffer->name);
 }
 
 mr_status mr__buffer_address_on(const char *call, const mr_buffer *buffer, const mr_stream *stream,

@@ -35,6 +35,12 @@ struct mr_buffer {
     enum mr__origin origin;
     mr_stream *owner; /* of ordered memory */
     char *name;
+    bool is_read_only;
+
+    /* The memory goes with the last holder: the caller's handle, and what else was given the memory. */
+    _Atomic uint32_t holder_count;
+    void (*release)(void *context); /* gives borrowed memory back to its owner; may be NULL */
+    void *release_context;
 
     struct mr__use uses[MR__USE_COUNT];
     pthread_mutex_t use_lock; /* for the changes of entries and for all of `more_uses` */
@@ -58,6 +64,17 @@ static inline mr_status mr__buffer_use(mr_buffer *buffer, mr_stream *stream)
     }
     return mr__buffer_use_more(buffer, stream);
 }
+
+/* A hold on the memory beside the caller's handle. Release: any thread; the last one frees the memory
+ * and the buffer, and may block. */
+void mr__buffer_retain(mr_buffer *buffer);
+void mr__buffer_release(mr_buffer *buffer);
+
+/* What gives a borrowed buffer's memory back, once, when the buffer ends. */
+void mr__buffer_own(mr_buffer *buffer, void (*release)(void *context), void *context);
+
+/* MR_E_INVALID in words, naming `call` and the buffer, when its memory may only be read. */
+mr_status mr__buffer_check_writable(const char *call, const mr_buffer *buffer);
 
 /* MR_E_INVALID in words, naming `call` and the buffer, when the range is not inside the buffer. */
 mr_status mr__buffer_check_range(const char *call, const mr_buffer *buffer, size_t offset,

@@ -169,6 +169,8 @@ static mr_status convert_buffer(const mr_stream *stream, const mr_kernel *kernel
 
     mr_status status =
         mr__buffer_check_range("mr_kernel_launch", buffer, argument->offset, argument->size_bytes);
+    if (!status && parameter->access != MR_ACCESS_IN)
+        status = mr__buffer_check_writable("mr_kernel_launch", buffer);
     if (!status)
         status = mr__buffer_address_on("mr_kernel_launch", buffer, stream, &word->address);
     if (status)

@@ -152,6 +152,8 @@ mr_status mr_copy(mr_stream *stream, mr_buffer *target, size_t target_offset, mr
     static const char call[] = "mr_copy";
     mr_status status = check_handles(call, stream, target, source);
     if (!status)
+        status = mr__buffer_check_writable(call, target);
+    if (!status)
         status = mr__buffer_check_range(call, target, target_offset, size_bytes);
     if (!status)
         status = mr__buffer_check_range(call, source, source_offset, size_bytes);
@@ -202,6 +204,8 @@ mr_status mr_copy_2d(mr_stream *stream, mr_buffer *target, mr_buffer *source,
 {
     static const char call[] = "mr_copy_2d";
     mr_status status = check_handles(call, stream, target, source);
+    if (!status)
+        status = mr__buffer_check_writable(call, target);
     if (status)
         return status;
     if (!layout)
@@ -241,7 +245,8 @@ static mr_status check_fill(const mr_stream *stream, const mr_buffer *target, si
                             "mr_fill: offset %zu and size %zu must be multiples of value_bytes "
                             "%" PRIu32,
                             offset, size_bytes, value_bytes);
-    return mr__buffer_check_range("mr_fill", target, offset, size_bytes);
+    const mr_status status = mr__buffer_check_writable("mr_fill", target);
+    return status ? status : mr__buffer_check_range("mr_fill", target, offset, size_bytes);
 }
 
 static void emit_fill(const mr_stream *stream, uint64_t sequence, const mr_buffer *target,
