@@ -8,10 +8,12 @@
 /* ---- texts ---- */
 
 extern const char mr__source_arithmetic[], mr__source_convert_float[], mr__source_convert_integer[],
-    mr__source_image[], mr__source_statistics[];
+    mr__source_image[], mr__source_statistics[], mr__source_vision_scores[],
+    mr__source_vision_sums[], mr__source_vision_textures[], mr__source_vision_tokens[];
 #ifdef MR_HAS_PTX
 extern const char mr__image_arithmetic[], mr__image_convert_float[], mr__image_convert_integer[],
-    mr__image_image[], mr__image_statistics[];
+    mr__image_image[], mr__image_statistics[], mr__image_vision_scores[], mr__image_vision_sums[],
+    mr__image_vision_textures[], mr__image_vision_tokens[];
 #define IMAGE(file) mr__image_##file
 #else
 #define IMAGE(file) NULL
@@ -25,6 +27,10 @@ SOURCE(convert_float)
 SOURCE(convert_integer)
 SOURCE(image)
 SOURCE(statistics)
+SOURCE(vision_scores)
+SOURCE(vision_sums)
+SOURCE(vision_textures)
+SOURCE(vision_tokens)
 
 /* ---- functions ---- */
 

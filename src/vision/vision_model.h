@@ -211,6 +211,10 @@ struct mr__vision_plan {
     uint32_t tile_cells, tile_columns;            /* cells across a tile, tiles across the image */
     uint32_t piece_segments, piece_bands, pieces; /* of a cell; pieces = segments * bands */
     size_t colour_offset, contrast_offset, sums_offset, cells_offset; /* in the scratch */
+    /* In the result, behind what is of use: u32 [patch_count + 1], rows of boxes before each patch;
+     * u32 [budget], the patch of each row; and about how many rows there will be. */
+    size_t row_first_offset, row_patch_offset;
+    uint32_t likely_rows;
 };
 
 /* `parameters` as checked. MR_E_INVALID: the size is outside the limits, or a grid is given that is

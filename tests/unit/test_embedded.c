@@ -89,6 +89,9 @@ static void every_instruction_set_gives_the_same_bits(void **state)
     assert_true(expected && actual);
     for (size_t i = 0; i < mr__embedded_kernel_count; i++) {
         const struct mr__embedded_kernel *kernel = &mr__embedded_kernels[i];
+        /* These follow numbers in their inputs: test_vision_model.c runs them after one another. */
+        if (strncmp(kernel->name, "vision_", 7) == 0)
+            continue;
         const size_t size_bytes = run_level(kernel, 0, expected);
         assert_true(size_bytes > 0);
         for (int level = 1; level < level_count(); level++) {

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The scores of an image's patches from what vision_sums.c counted and added up, and their balance;
+ * formulas are in src/vision/vision_model.h. Double precision in a fixed order, and mathematics of
+ * our own, so that every device comes to the same bits.
+ *
+ * vision_entropy     partial[patch][band][128] -> score[patch]. Launch with count = columns * rows,
+ *                    in blocks of 128.
+ * vision_contrast    cells[cell][4] -> score[patch], not yet over the greatest. Launch with count =
+ *                    columns * rows, in blocks of 64.
+ * vision_similarity  pieces[cell][piece][15] -> score[patch]. `terms` are the 11 colours' L, a, b;
+ *                    `query` 24 numbers times their weights, then the weights. Launch with count =
+ *                    columns * rows, in blocks of 128.
+ * vision_balance     scores[4][patch]: puts the second over its greatest and finds the fourth. One
+ *                    group: launch with count = 1.
+ */
+#include <millrace/portable.h>
+
+#define BINS 64
+#define CELLS 4 /* of a patch, in either direction */
+#define PATCH_CELLS (CELLS * CELLS)
+#define CONTRAST_SUMS 4
+#define QUERY_SUMS 15
+#define COLOURS 11
+#define DESCRIPTOR 24
+#define UNIT 16384.0 /* of the sums */
+
+#define LANES(x, count) for (uint32_t x = mr_group_lane(); x < (count); x += mr_group_lane_count())
+
+/* Where part `i` of `count` begins. */
+MR_FUNCTION uint32_t border(uint32_t i, uint32_t size, uint32_t count)
+{
+    return (uint32_t)((uint64_t)i * size / count);
+}
+
+MR_FUNCTION uint32_t patch_pixels(uint32_t patch, uint32_t width, uint32_t height, uint32_t columns,
+                                  uint32_t rows)
+{
+    const uint32_t column = patch % columns, row = patch / columns;
+    return (border(column + 1, width, columns) - border(column, width, columns)) *
+           (border(row + 1, height, rows) - border(row, height, rows));
+}
+
+/* ---- mathematics ---- */
+
+union bits {
+    double number;
+    uint64_t word;
+};
+
+/* Of a normal number above 0: exponent, and the series of the inverse hyperbolic tangent for a
+ * mantissa between the roots of a half and of two. Within 1e-15, exact for powers of two. */
+MR_FUNCTION double logarithm(double x)
+{
+    union bits value;
+    value.number = x;
+    int32_t exponent = (int32_t)(value.word >> 52) - 1023;
+    value.word = (value.word & 0x000fffffffffffffu) | 0x3ff0000000000000u;
+    if (value.number > 1.4142135623730951) {
+        value.number *= 0.5;
+        exponent++;
+    }
+    const double s = (value.number - 1.0) / (value.number + 1.0), t = s * s;
+    double sum = 1.0 / 19.0;
+    for (int k = 17; k >= 1; k -= 2)
+        sum = sum * t + 1.0 / (double)k;
+    return (double)exponent + 2.8853900817779268 * s * sum;
+}
+
+/* exp x for x of at most 700; 0 below -700. A power of two times a series. Within 1e-15 of itself. */
+MR_FUNCTION double exponential(double x)
+{
+    if (!(x > -700.0))
+        return 0.0;
+    const double steps = floor(x * 1.4426950408889634 + 0.5);
+    const double rest = (x - steps * 0.693147180369123816490) - steps * 1.90821492927058770002e-10;
+    double sum = 1.0;
+    for (int k = 13; k >= 1; k--)
+        sum = 1.0 + sum * rest / (double)k;
+    union bits power;
+    power.word = (uint64_t)((int64_t)steps + 1023) << 52;
+    return sum * power.number;
+}
+
+/* ---- propositional ---- */
+
+/* n log2 n, in whole 2^20ths. */
+MR_FUNCTION uint64_t spread(uint32_t n)
+{
+    return n > 1 ? (uint64_t)((double)n * logarithm((double)n) * 1048576.0 + 0.5) : 0;
+}
+
+MR_GROUP_KERNEL(vision_entropy, MR_IN(uint32_t, partial), MR_OUT(float, score),
+                MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns),
+                MR_VALUE(uint32_t, rows), MR_VALUE(uint32_t, band_count))
+{
+    MR_GROUP_EACH (patch, (uint64_t)columns * rows) {
+        const uint32_t *own = partial + patch * band_count * 2 * BINS;
+        uint64_t sum = 0;
+        LANES (bin, 2 * BINS) {
+            uint32_t pixels = 0;
+            for (uint32_t band = 0; band < band_count; band++)
+                pixels += own[(uint64_t)band * 2 * BINS + bin];
+            sum += spread(pixels);
+        }
+        sum = mr_group_sum_u64(sum);
+        const uint32_t total = patch_pixels((uint32_t)patch, width, height, columns, rows);
+        if (mr_group_is_leader())
+            score[patch] =
+                (float)((double)(2 * spread(total) - sum) / ((double)total * 1048576.0 * 12.0));
+    }
+}
+
+/* ---- perspectival ---- */
+
+/* CIE 1976, over 100, of differences in L / 100, a / 128 and b / 128. */
+MR_FUNCTION double colour_length(double l, double a, double b)
+{
+    return sqrt(l * l + 1.6384 * (a * a + b * b));
+}
+
+/* The cell against the box of cells within `reach`, times the cell's pixels. */
+MR_FUNCTION double contrast(const int64_t *cells, uint32_t width, uint32_t height,
+                            uint32_t cell_columns, uint32_t cell_rows, uint32_t column,
+                            uint32_t row, uint32_t reach)
+{
+    const uint32_t left = column < reach ? 0 : column - reach, top = row < reach ? 0 : row - reach;
+    const uint32_t right = MR_MIN(column + reach + 1, cell_columns);
+    const uint32_t bottom = MR_MIN(row + reach + 1, cell_rows);
+    int64_t sums[CONTRAST_SUMS] = { 0 };
+    for (uint32_t y = top; y < bottom; y++)
+        for (uint32_t x = left; x < right; x++)
+            for (uint32_t k = 0; k < CONTRAST_SUMS; k++)
+                sums[k] += cells[((uint64_t)y * cell_columns + x) * CONTRAST_SUMS + k];
+
+    const uint32_t cell_width =
+        border(column + 1, width, cell_columns) - border(column, width, cell_columns);
+    const uint32_t cell_height =
+        border(row + 1, height, cell_rows) - border(row, height, cell_rows);
+    const uint32_t box_width =
+        border(right, width, cell_columns) - border(left, width, cell_columns);
+    const uint32_t box_height = border(bottom, height, cell_rows) - border(top, height, cell_rows);
+    const uint32_t inside = cell_width * cell_height, all = box_width * box_height;
+    if (inside == 0 || inside == all)
+        return 0.0;
+    const int64_t *own = cells + ((uint64_t)row * cell_columns + column) * CONTRAST_SUMS;
+    double difference[CONTRAST_SUMS];
+    for (uint32_t k = 0; k < CONTRAST_SUMS; k++)
+        difference[k] = ((double)own[k] / (double)inside -
+                         (double)(sums[k] - own[k]) / (double)(all - inside)) /
+                        UNIT;
+    return (double)inside *
+           (colour_length(difference[0], difference[1], difference[2]) + fabs(difference[3]));
+}
+
+MR_GROUP_KERNEL(vision_contrast, MR_IN(int64_t, cells), MR_OUT(float, score),
+                MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns),
+                MR_VALUE(uint32_t, rows))
+{
+    MR_GROUP_SHARED(double, terms, 3 * PATCH_CELLS);
+    MR_GROUP_EACH (patch, (uint64_t)columns * rows) {
+        const uint32_t first_column = (uint32_t)patch % columns * CELLS;
+        const uint32_t first_row = (uint32_t)patch / columns * CELLS;
+        LANES (item, 3 * PATCH_CELLS) {
+            const uint32_t cell = item / 3;
+            terms[item] =
+                contrast(cells, width, height, columns * CELLS, rows * CELLS,
+                         first_column + cell % CELLS, first_row + cell / CELLS, 1u << item % 3);
+        }
+        mr_group_sync();
+        if (mr_group_is_leader()) {
+            double sum = 0.0;
+            for (uint32_t item = 0; item < 3 * PATCH_CELLS; item++)
+                sum += terms[item];
+            const uint32_t total = patch_pixels((uint32_t)patch, width, height, columns, rows);
+            score[patch] = (float)(sum / (3.0 * (double)total));
+        }
+        mr_group_sync();
+    }
+}
+
+/* ---- participatory ---- */
+
+/* How much of a cell of `pixels` is which colour term, times its pixels. */
+MR_FUNCTION void colour_shares(const int64_t *sums, double pixels, const double *terms,
+                               double *shares)
+{
+    double distances[COLOURS], nearest = 1e30, sum = 0.0;
+    for (uint32_t k = 0; k < COLOURS; k++) {
+        const double l = (double)sums[0] / (pixels * UNIT) - terms[3 * k];
+        const double a = (double)sums[1] / (pixels * UNIT) - terms[3 * k + 1];
+        const double b = (double)sums[2] / (pixels * UNIT) - terms[3 * k + 2];
+        distances[k] = l * l + 1.6384 * (a * a + b * b);
+        nearest = MR_MIN(nearest, distances[k]);
+    }
+    for (uint32_t k = 0; k < COLOURS; k++) {
+        shares[k] = exponential((nearest - distances[k]) * 12.5); /* 1 / (2 * 0.2 * 0.2) */
+        sum += shares[k];
+    }
+    for (uint32_t k = 0; k < COLOURS; k++)
+        shares[k] = shares[k] * pixels / sum;
+}
+
+/* The descriptor of a patch from its sums and shares. */
+MR_FUNCTION void describe(const double *totals, double pixels, double *descriptor)
+{
+    const double *sums = totals + COLOURS;
+    for (uint32_t k = 0; k < COLOURS; k++)
+        descriptor[k] = totals[k] / pixels;
+    descriptor[COLOURS] = sums[0] / (pixels * UNIT);
+    for (uint32_t k = 0; k < 3; k++) {
+        const double mean = sums[k] / (pixels * UNIT);
+        const double variance = sums[3 + k] / (pixels * UNIT * UNIT) - mean * mean;
+        descriptor[12 + k] = 2.0 * sqrt(MR_MAX(variance, 0.0));
+    }
+    const double edges = 4.0 * sums[6] / (pixels * UNIT), bounded = MR_MIN(edges, 1.0);
+    descriptor[15] = bounded;
+    for (uint32_t k = 0; k < 8; k++)
+        descriptor[16 + k] = sums[6] > 0.0 ? bounded * sums[7 + k] / sums[6] : 0.0;
+}
+
+/* `query`: numbers times weights, then weights. */
+MR_FUNCTION float likeness(const double *descriptor, const double *query)
+{
+    double product = 0.0, own = 0.0, other = 0.0;
+    for (uint32_t k = 0; k < DESCRIPTOR; k++) {
+        const double a = descriptor[k] * query[DESCRIPTOR + k], b = query[k];
+        product += a * b;
+        own += a * a;
+        other += b * b;
+    }
+    const double length = sqrt(own) * sqrt(other);
+    const double cosine = length > 0.0 && product > 0.0 ? product / length : 0.0;
+    return (float)MR_MIN(cosine, 1.0);
+}
+
+MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
+                MR_IN(double, query), MR_OUT(float, score), MR_VALUE(uint32_t, width),
+                MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns), MR_VALUE(uint32_t, rows),
+                MR_VALUE(uint32_t, piece_count))
+{
+    MR_GROUP_SHARED(int64_t, sums, PATCH_CELLS * QUERY_SUMS);
+    MR_GROUP_SHARED(double, shares, PATCH_CELLS *COLOURS);
+    MR_GROUP_SHARED(double, totals, COLOURS + QUERY_SUMS);
+    MR_GROUP_EACH (patch, (uint64_t)columns * rows) {
+        const uint32_t first_column = (uint32_t)patch % columns * CELLS;
+        const uint32_t first_row = (uint32_t)patch / columns * CELLS;
+        LANES (item, PATCH_CELLS * QUERY_SUMS) {
+            const uint32_t cell = item / QUERY_SUMS, k = item % QUERY_SUMS;
+            const uint64_t at = (uint64_t)(first_row + cell / CELLS) * (columns * CELLS) +
+                                first_column + cell % CELLS;
+            int64_t sum = 0;
+            for (uint64_t piece = at * piece_count; piece < (at + 1) * piece_count; piece++)
+                sum += pieces[piece * QUERY_SUMS + k];
+            sums[item] = sum;
+        }
+        mr_group_sync();
+        LANES (cell, PATCH_CELLS) {
+            const uint32_t column = first_column + cell % CELLS, row = first_row + cell / CELLS;
+            const uint32_t wide =
+                border(column + 1, width, columns * CELLS) - border(column, width, columns * CELLS);
+            const uint32_t high =
+                border(row + 1, height, rows * CELLS) - border(row, height, rows * CELLS);
+            for (uint32_t k = 0; k < COLOURS; k++)
+                shares[cell * COLOURS + k] = 0.0;
+            if (wide * high > 0)
+                colour_shares(sums + cell * QUERY_SUMS, (double)(wide * high), terms,
+                              shares + cell * COLOURS);
+        }
+        mr_group_sync();
+        LANES (k, COLOURS + QUERY_SUMS) {
+            double sum = 0.0;
+            for (uint32_t cell = 0; cell < PATCH_CELLS; cell++)
+                sum += k < COLOURS ? shares[cell * COLOURS + k]
+                                   : (double)sums[cell * QUERY_SUMS + k - COLOURS];
+            totals[k] = sum;
+        }
+        mr_group_sync();
+        if (mr_group_is_leader()) {
+            double descriptor[DESCRIPTOR];
+            describe(totals, (double)patch_pixels((uint32_t)patch, width, height, columns, rows),
+                     descriptor);
+            score[patch] = likeness(descriptor, query);
+        }
+        mr_group_sync();
+    }
+}
+
+/* ---- balance ---- */
+
+MR_FUNCTION double pull(double difference)
+{
+    return 2.0 / (1.0 + exponential(-4.0 * difference)) - 1.0;
+}
+
+MR_GROUP_KERNEL(vision_balance, MR_INOUT(float, scores), MR_VALUE(uint32_t, count),
+                MR_VALUE(float, floor_contrast), MR_VALUE(float, weight0), MR_VALUE(float, weight1),
+                MR_VALUE(float, weight2), MR_VALUE(float, compress), MR_VALUE(float, exploit),
+                MR_VALUE(float, focus), MR_VALUE(float, temperature))
+{
+    MR_GROUP_EACH (group, 1) {
+        float *knowing = scores + group, *standing = knowing + count, *asking = standing + count;
+        float *relevance = asking + count;
+        float most = floor_contrast;
+        LANES (i, count)
+            most = MR_MAX(standing[i], most);
+        most = mr_group_max_f32(most);
+
+        const double weight = (double)weight0 + (double)weight1 + (double)weight2;
+        uint64_t sum = 0;
+        LANES (i, count) {
+            standing[i] = (float)((double)standing[i] / (double)most);
+            const double base = (double)weight0 * (double)knowing[i] +
+                                (double)weight1 * (double)standing[i] +
+                                (double)weight2 * (double)asking[i];
+            sum += (uint64_t)((weight > 0.0 ? base / weight : 0.0) * 4294967296.0 + 0.5);
+        }
+        const double mean = (double)mr_group_sum_u64(sum) / 4294967296.0 / (double)count;
+
+        double greatest = -1e30;
+        for (int is_second = 0; is_second <= 1; is_second++) {
+            LANES (i, count) {
+                const double p = (double)knowing[i], s = (double)standing[i];
+                const double q = (double)asking[i];
+                const double base = (double)weight0 * p + (double)weight1 * s + (double)weight2 * q;
+                double z = weight > 0.0 ? base / weight : 0.0;
+                z = z + (double)focus * pull(z - mean) + (double)compress * pull(s - p) +
+                    (double)exploit * pull(q - (p + s) * 0.5);
+                if (is_second)
+                    relevance[i] = (float)exponential((z - greatest) / (double)temperature);
+                else
+                    greatest = MR_MAX(z, greatest);
+            }
+            greatest = mr_group_max_f64(greatest);
+        }
+    }
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tokens and the compressed array of an image; rules are in src/vision/vision_model.h.
+ *
+ * vision_tokens    scores[4][patch] -> a copy of them, tokens, box_columns, box_rows, box_first
+ *                  [patch + 1], and the rows of boxes of all patches in order: row_first[patch + 1]
+ *                  and, for each row, row_patch. Whole numbers. One group: launch with count = 1.
+ * vision_compress  textures and those -> compressed: a group for each channel of a row of boxes.
+ *                  Means of values rounded to a 2^20th, so that the order is free. Launch with about
+ *                  count = 13 * rows of boxes, which only the device knows; blocks of at most 256.
+ */
+#include <millrace/portable.h>
+
+#define CHANNELS 13
+
+#define LANES(x, count) for (uint32_t x = mr_group_lane(); x < (count); x += mr_group_lane_count())
+
+/* Where part `i` of `count` begins. */
+MR_FUNCTION uint32_t border(uint32_t i, uint32_t size, uint32_t count)
+{
+    return (uint32_t)((uint64_t)i * size / count);
+}
+
+/* ---- tokens ---- */
+
+/* A lane sees to a run of patches, and to no other lane's: what it wrote to memory it finds there. */
+MR_FUNCTION uint32_t run_size(uint32_t count)
+{
+    return (count + mr_group_lane_count() - 1) / mr_group_lane_count();
+}
+
+MR_FUNCTION uint32_t run_begin(uint32_t count)
+{
+    return MR_MIN(mr_group_lane() * run_size(count), count);
+}
+
+MR_FUNCTION uint32_t run_end(uint32_t count)
+{
+    return MR_MIN((mr_group_lane() + 1) * run_size(count), count);
+}
+
+#define OWN(i, count)                                                                              \
+    for (uint32_t i = run_begin(count), end_##i = run_end(count); i < end_##i; i++)
+
+/* What a patch's relevance counts: 1 to 2^24 + 1. */
+MR_FUNCTION uint64_t weight_of(float relevance)
+{
+    const float raised = relevance > 0.0f ? relevance : 0.0f, bounded = MR_MIN(raised, 1.0f);
+    return 1 + (uint64_t)rint((double)bounded * 16777216.0);
+}
+
+/* Sum and number of the weights above `bound`: sum in the low 40 bits. */
+MR_FUNCTION uint64_t above(const float *relevance, uint32_t count, uint64_t bound)
+{
+    uint64_t packed = 0;
+    OWN (i, count) {
+        const uint64_t weight = weight_of(relevance[i]);
+        packed += weight > bound ? weight + ((uint64_t)1 << 40) : 0;
+    }
+    return mr_group_sum_u64(packed);
+}
+
+#define SUM_OF(packed) ((packed) & (((uint64_t)1 << 40) - 1))
+#define NUMBER_OF(packed) ((packed) >> 40)
+
+/* The least weight that fills its patch, with all larger ones filled: filling is monotonous in the
+ * weight, so it can be found by halving. 2^24 + 2 where none does. */
+MR_FUNCTION uint64_t filling_weight(const float *relevance, uint32_t count, uint64_t spare,
+                                    uint64_t room, uint64_t sum)
+{
+    uint64_t low = 1, high = 16777218;
+    while (low < high) {
+        /* The first look is at the greatest weight that there can be: mostly none fills. */
+        const uint64_t middle = high == 16777218 && low == 1 ? 16777217 : (low + high) / 2;
+        const uint64_t larger = above(relevance, count, middle);
+        const uint64_t filled = NUMBER_OF(larger) * room;
+        const int is_filling =
+            filled <= spare && (spare - filled) * middle >= room * (sum - SUM_OF(larger));
+        if (is_filling)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* How many remainders, of two words each, are at least `bound`. */
+MR_FUNCTION uint32_t remainders_from(const uint32_t *high, const uint32_t *low, uint32_t count,
+                                     uint64_t bound)
+{
+    uint32_t found = 0;
+    OWN (i, count)
+        found += ((uint64_t)high[i] << 32 | low[i]) >= bound;
+    return mr_group_sum_u32(found);
+}
+
+/* How many of those before `limit` are `value`. */
+MR_FUNCTION uint32_t remainders_at(const uint32_t *high, const uint32_t *low, uint32_t count,
+                                   uint32_t limit, uint64_t value)
+{
+    uint32_t found = 0;
+    OWN (i, count)
+        found += i < limit && ((uint64_t)high[i] << 32 | low[i]) == value;
+    return mr_group_sum_u32(found);
+}
+
+/* One more token for the `rest` largest remainders (all below `end`), the first of equal ones. */
+MR_FUNCTION void give_rest(uint32_t *tokens, const uint32_t *high, const uint32_t *low,
+                           uint32_t count, uint32_t rest, uint64_t end)
+{
+    if (rest == 0)
+        return;
+    uint64_t least = 0, over = end; /* `rest` or more reach least, fewer reach over */
+    while (over - least > 1) {
+        const uint64_t middle = (least + over) / 2;
+        if (remainders_from(high, low, count, middle) >= rest)
+            least = middle;
+        else
+            over = middle;
+    }
+    const uint32_t clear = remainders_from(high, low, count, over);
+    uint32_t first = 0, limit = count; /* of the equal ones, those before limit get one */
+    if (clear + remainders_at(high, low, count, count, least) > rest) {
+        while (first < limit) {
+            const uint32_t middle = (first + limit) / 2;
+            if (clear + remainders_at(high, low, count, middle, least) >= rest)
+                limit = middle;
+            else
+                first = middle + 1;
+        }
+    }
+    OWN (i, count) {
+        const uint64_t own = (uint64_t)high[i] << 32 | low[i];
+        if (own > least || (own == least && i < limit))
+            tokens[i]++;
+    }
+}
+
+/* `high` and `low` are free to be used meanwhile. */
+MR_FUNCTION void share_out(const float *relevance, uint32_t count, uint32_t budget, uint32_t least,
+                           uint32_t most, uint32_t *tokens, uint32_t *high, uint32_t *low)
+{
+    const uint64_t room = most - least, spare = budget - (uint64_t)count * least;
+    const uint64_t all = above(relevance, count, 0);
+    const uint64_t filling = filling_weight(relevance, count, spare, room, SUM_OF(all));
+    const uint64_t filled = above(relevance, count, filling - 1);
+    const uint64_t left = spare - NUMBER_OF(filled) * room, sum = SUM_OF(all) - SUM_OF(filled);
+    uint64_t given = 0;
+    OWN (i, count) {
+        const uint64_t weight = weight_of(relevance[i]);
+        const int is_full = weight >= filling;
+        const uint64_t share = is_full ? room : left * weight / sum;
+        const uint64_t remainder = is_full ? 0 : left * weight - share * sum;
+        given += is_full ? 0 : share;
+        tokens[i] = least + (uint32_t)share;
+        high[i] = (uint32_t)(remainder >> 32);
+        low[i] = (uint32_t)remainder;
+    }
+    given = mr_group_sum_u64(given);
+    give_rest(tokens, high, low, count, (uint32_t)(left - given), sum ? sum : 1);
+}
+
+/* ---- boxes ---- */
+
+/* The rows that `columns` leave to at most `tokens` boxes. */
+MR_FUNCTION uint32_t rows_for(uint32_t columns, uint32_t tokens, uint32_t height)
+{
+    const uint32_t rows = tokens / columns;
+    return MR_MIN(rows, height);
+}
+
+/* More columns make boxes narrower, and the rows that they leave make them higher: the best lie where
+ * these meet, or one further, and there the most columns that leave as many rows. */
+MR_FUNCTION uint32_t box_columns_for(uint32_t width, uint32_t height, uint32_t tokens)
+{
+    const uint32_t limit = MR_MIN(width, tokens);
+    uint32_t low = 0, high = limit; /* the most columns whose boxes are not narrower than high */
+    while (low < high) {
+        const uint32_t middle = (low + high + 1) / 2;
+        const uint64_t down = (uint64_t)rows_for(middle, tokens, height) * width;
+        if ((uint64_t)middle * height <= down)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    if (low == limit)
+        return low;
+    const uint32_t rows = rows_for(low + 1, tokens, height), fitting = tokens / rows;
+    const uint32_t further = MR_MIN(fitting, limit);
+    if (low == 0)
+        return further;
+    const uint64_t near_reach = (uint64_t)low * height, far_reach = (uint64_t)rows * width;
+    const uint64_t near_count = (uint64_t)low * rows_for(low, tokens, height);
+    const uint64_t far_count = (uint64_t)further * rows;
+    return near_reach > far_reach || (near_reach == far_reach && near_count > far_count) ? low
+                                                                                         : further;
+}
+
+/* Sums before each of `count` numbers, and of all: each lane adds up a run, the leader the runs. */
+MR_FUNCTION void add_up(const uint32_t *a, const uint32_t *b, uint32_t count, uint32_t *first)
+{
+    MR_GROUP_SHARED(uint32_t, runs, 1024);
+    uint32_t sum = 0;
+    OWN (i, count)
+        sum += b ? a[i] * b[i] : a[i];
+    runs[mr_group_lane()] = sum;
+    mr_group_sync();
+    if (mr_group_is_leader()) {
+        uint32_t before = 0;
+        for (uint32_t run = 0; run < mr_group_lane_count() && run * run_size(count) < count;
+             run++) {
+            const uint32_t own = runs[run];
+            runs[run] = before;
+            before += own;
+        }
+        first[count] = before;
+    }
+    mr_group_sync();
+    sum = runs[mr_group_lane()];
+    OWN (i, count) {
+        first[i] = sum;
+        sum += b ? a[i] * b[i] : a[i];
+    }
+    mr_group_sync();
+}
+
+MR_GROUP_KERNEL(vision_tokens, MR_IN(float, scores), MR_OUT(float, scores_copy),
+                MR_OUT(uint32_t, tokens), MR_OUT(uint32_t, box_columns), MR_OUT(uint32_t, box_rows),
+                MR_OUT(uint32_t, box_first), MR_OUT(uint32_t, row_first),
+                MR_OUT(uint32_t, row_patch), MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height),
+                MR_VALUE(uint32_t, columns), MR_VALUE(uint32_t, rows), MR_VALUE(uint32_t, budget),
+                MR_VALUE(uint32_t, least), MR_VALUE(uint32_t, most))
+{
+    MR_GROUP_EACH (group, 1) {
+        const uint32_t count = columns * rows;
+        LANES (i, 4 * count)
+            scores_copy[i] = scores[i];
+        share_out(scores + 3 * (uint64_t)count + group, count, budget, least, most, tokens,
+                  box_columns, box_rows);
+        OWN (i, count) {
+            const uint32_t column = i % columns, row = i / columns;
+            const uint32_t wide =
+                border(column + 1, width, columns) - border(column, width, columns);
+            const uint32_t high = border(row + 1, height, rows) - border(row, height, rows);
+            box_columns[i] = box_columns_for(wide, high, tokens[i]);
+            box_rows[i] = rows_for(box_columns[i], tokens[i], high);
+        }
+        add_up(box_columns, box_rows, count, box_first);
+        add_up(box_rows, (const uint32_t *)0, count, row_first);
+        OWN (i, count)
+            for (uint32_t k = 0; k < box_rows[i]; k++)
+                row_patch[row_first[i] + k] = i;
+    }
+}
+
+/* ---- compressed ---- */
+
+#define SPAN 256 /* columns that are added up at a time */
+
+/* x to the nearest 2^20th, ties to even, for x within -4 and 4: adding 1.5 * 2^23 leaves it in the
+ * low bits. */
+MR_FUNCTION int32_t rounded(float x)
+{
+    union {
+        float number;
+        int32_t bits;
+    } shifted;
+    shifted.number = x * 1048576.0f + 12582912.0f;
+    return shifted.bits - 0x4b400000;
+}
+
+/* Sums over `rows` of the columns, folded SPAN by SPAN. */
+#if MR_ON_GPU
+MR_FUNCTION void add_columns(const float *first, uint32_t width, uint32_t columns, uint32_t rows,
+                             int64_t *sums)
+{
+    LANES (k, SPAN) {
+        int64_t sum = 0;
+        for (uint32_t x = k; x < columns; x += SPAN) {
+            const float *pixel = first + x;
+            _Pragma("unroll 8") for (uint32_t row = 0; row < rows; row++) sum +=
+                rounded(pixel[(uint64_t)row * width]);
+        }
+        sums[k] = sum;
+    }
+}
+#else
+MR_FUNCTION void add_columns(const float *first, uint32_t width, uint32_t columns, uint32_t rows,
+                             int64_t *sums)
+{
+    for (uint32_t k = 0; k < SPAN; k++)
+        sums[k] = 0;
+    for (uint32_t row = 0; row < rows; row++)
+        for (uint32_t x = 0; x < columns; x += SPAN) {
+            const float *pixel = first + (uint64_t)row * width + x;
+            const uint32_t size = MR_MIN(columns - x, SPAN);
+            for (uint32_t k = 0; k < size; k++)
+                sums[k] += rounded(pixel[k]);
+        }
+}
+#endif
+
+/* A row of boxes of a patch in one plane, as many boxes at a time as fit SPAN columns, or one that is
+ * wider. */
+MR_FUNCTION void compress_row(const float *plane, uint32_t width, uint32_t left, uint32_t wide,
+                              uint32_t top, uint32_t high, uint32_t boxes, float *target)
+{
+    MR_GROUP_SHARED(int64_t, sums, SPAN);
+    const uint32_t widest = (wide + boxes - 1) / boxes;
+    const uint32_t step = widest < SPAN ? SPAN / widest : 1;
+    for (uint32_t first = 0; first < boxes; first += step) {
+        const uint32_t last = MR_MIN(first + step, boxes);
+        const uint32_t begin = border(first, wide, boxes), end = border(last, wide, boxes);
+        add_columns(plane + (uint64_t)top * width + left + begin, width, end - begin, high, sums);
+        mr_group_sync();
+        LANES (k, last - first) {
+            const uint32_t from = border(first + k, wide, boxes) - begin;
+            const uint32_t to = border(first + k + 1, wide, boxes) - begin;
+            int64_t sum = 0;
+            for (uint32_t x = from; x < MR_MIN(to, SPAN); x++)
+                sum += sums[x];
+            target[first + k] =
+                (float)((double)sum / (1048576.0 * (double)((uint64_t)(to - from) * high)));
+        }
+        mr_group_sync();
+    }
+}
+
+MR_GROUP_KERNEL(vision_compress, MR_IN(float, textures), MR_IN(uint32_t, box_columns),
+                MR_IN(uint32_t, box_rows), MR_IN(uint32_t, box_first), MR_IN(uint32_t, row_first),
+                MR_IN(uint32_t, row_patch), MR_OUT(float, compressed), MR_VALUE(uint32_t, width),
+                MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns), MR_VALUE(uint32_t, rows))
+{
+    const uint64_t plane = (uint64_t)width * height;
+    MR_GROUP_EACH (group, (uint64_t)CHANNELS * row_first[columns * rows]) {
+        const uint32_t channel = (uint32_t)(group % CHANNELS), line = (uint32_t)(group / CHANNELS);
+        const uint32_t patch = row_patch[line], row = line - row_first[patch];
+        const uint32_t boxes = box_columns[patch], box_lines = box_rows[patch];
+        const uint32_t left = border(patch % columns, width, columns);
+        const uint32_t wide = border(patch % columns + 1, width, columns) - left;
+        const uint32_t above_patch = border(patch / columns, height, rows);
+        const uint32_t tall = border(patch / columns + 1, height, rows) - above_patch;
+        const uint32_t top = border(row, tall, box_lines);
+        const uint32_t high = border(row + 1, tall, box_lines) - top;
+        compress_row(textures + channel * plane, width, left, wide, above_patch + top, high, boxes,
+                     compressed + (uint64_t)CHANNELS * box_first[patch] +
+                         (uint64_t)(channel * box_lines + row) * boxes);
+    }
+}
