@@ -41,6 +41,7 @@ void mr_job_destroy(mr_job *job)
     for (size_t k = 0; k < job->home.side_input_count; k++)
         mr__side_input_fini(&job->home.side_inputs[k]);
     mr__source_fini(job->source);
+    mr__vision_job_fini(job->vision);
     close_devices(job);
     mr__free(job->plan_text);
     mr__arena_fini(&job->arena);

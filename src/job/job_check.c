@@ -166,7 +166,7 @@ void mr__job_check(mr_job *job)
     if (job->source)
         know_source(job);
     job->device = open_device(job, job->device_name, job->device_node);
-    if (job->is_broken)
+    if (job->is_broken || job->vision)
         return;
     for (uint32_t k = 0; k < job->stage_count; k++)
         infer_stage(job, job->stages[job->order[k]]);

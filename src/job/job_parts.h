@@ -8,6 +8,7 @@
 #include "job/sink.h"
 #include "job/source.h"
 #include "job/stage.h"
+#include "job/vision_job.h"
 
 #include <stdatomic.h>
 
@@ -51,7 +52,8 @@ struct mr_job {
     uint32_t order[MR__STAGE_LIMIT]; /* indices of stages, inputs before users */
     struct mr__job_sink sinks[MR__SINK_LIMIT];
     uint32_t sink_count;
-    bool is_broken; /* names or graph do not hold together */
+    bool is_broken;                /* names or graph do not hold together */
+    struct mr__vision_job *vision; /* instead of source, stages and sinks; NULL: none */
 
     char *plan_text;
     atomic_int is_cancelled; /* set by mr_job_cancel, also from signal handlers */
@@ -75,12 +77,19 @@ void mr__job_check(mr_job *job);
 const struct mr__flow *mr__job_flow(const mr_job *job, uint32_t from);
 const char *mr__job_flow_name(const mr_job *job, uint32_t from);
 
+/* ---- running (job_run.c) ---- */
+
+/* Waits for a pipeline that has been started, tells progress and hands on a cancel. */
+mr_status mr__job_wait(mr_job *job, mr_pipeline *pipeline, const mr_job_run_options *options);
+
 /* ---- afterwards (job_report.c, job_words.c, job_verify.c) ---- */
 
 /* Keeps what the pipeline and the sinks say. `pipeline` may be NULL. MR_E_NO_MEMORY leaves a report
  * without nodes. */
 mr_status mr__job_keep_report(mr_job *job, const mr_pipeline *pipeline, bool is_published);
 void mr__job_forget_report(mr_job *job);
+/* All outputs stand under their names. */
+void mr__job_mark_complete(mr_job *job);
 /* The same as JSON and in words; NULL when memory is out. mr__free. */
 char *mr__job_format_json(const mr_job *job);
 char *mr__job_format_text(const mr_job *job);

@@ -368,16 +368,23 @@ static void read_device(mr_job *job, const char *override)
 
 void mr__job_read(mr_job *job, const mr_job_options *options)
 {
-    static const char *const keys[] = { "name",   "device", "source",  "inputs",
-                                        "stages", "sinks",  "options", NULL };
+    static const char *const keys[] = { "name",  "device",  "source", "inputs", "stages",
+                                        "sinks", "options", "vision", NULL };
     for (size_t k = 0; k < options->override_count; k++)
         if (!mr__yaml_set(&job->arena, &job->problems, job->root, options->overrides[k]))
             job->is_broken = true;
-    if (!mr__field_map(&job->reading, job->root, "the job", keys))
+    static const char *const vision_keys[] = { "name", "device", "vision", NULL };
+    const struct mr__yaml *vision = mr__yaml_child(job->root, "vision");
+    if (!mr__field_map(&job->reading, job->root, vision ? "a vision job" : "the job",
+                       vision ? vision_keys : keys))
         return;
 
     mr__field_text(&job->reading, mr__yaml_child(job->root, "name"), &job->name);
     read_device(job, options->device);
+    if (vision) {
+        job->vision = mr__vision_job_read(&job->reading, vision);
+        return;
+    }
     read_options(job, mr__yaml_child(job->root, "options"));
     read_side_inputs(job, mr__yaml_child(job->root, "inputs"));
     const struct mr__yaml *source = mr__yaml_child(job->root, "source");

@@ -4,11 +4,14 @@
  */
 #include "base/alloc.h"
 #include "job/job_parts.h"
+#include "job/json_text.h"
 
-#include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SKIPPED_LIMIT 1024
 
 /* ---- keeping ---- */
 
@@ -70,13 +73,79 @@ static mr_status keep_outputs(mr_job *job, bool is_published)
     return MR_OK;
 }
 
+/* One output for each kind of file; the path is its folder's. */
+static mr_status keep_vision(mr_job *job)
+{
+    struct mr__vision_job *vision = job->vision;
+    mr_job_output *outputs = mr__zalloc_array(MR__VISION_OUTPUTS, sizeof *outputs);
+    if (!outputs)
+        return mr_error_set(MR_E_NO_MEMORY, "no memory for the run's report");
+    job->report.outputs = outputs;
+    for (uint32_t k = 0; k < MR__VISION_OUTPUTS; k++) {
+        if (!vision->has_output[k])
+            continue;
+        const char *path =
+            mr__arena_text(&job->arena, "%s/%s", vision->folder.path, mr__vision_output_names[k]);
+        outputs[job->report.output_count++] = (mr_job_output){
+            .name = mr__vision_output_names[k],
+            .path = path,
+            .kind = "folder",
+            .items = vision->done,
+            .bytes = vision->output_bytes[k],
+        };
+        if (!path)
+            return mr_error_set(MR_E_NO_MEMORY, "no memory for the run's report");
+    }
+    return MR_OK;
+}
+
+void mr__job_mark_complete(mr_job *job)
+{
+    mr_job_output *outputs = (mr_job_output *)(uintptr_t)job->report.outputs;
+    for (size_t k = 0; k < job->report.output_count; k++)
+        outputs[k].is_complete = true;
+}
+
+/* Images that never came into the pipeline belong to the run's account. */
+static mr_status count_vision(mr_job *job)
+{
+    const struct mr__vision_job *vision = job->vision;
+    mr_pipeline_report *report = &job->pipeline_report;
+    const uint64_t skipped = atomic_load(&vision->skipped);
+    job->report.pipeline = report;
+    report->items_in += skipped;
+    report->items_skipped += skipped;
+    mr__free((void *)(uintptr_t)report->skipped);
+    report->skipped = NULL;
+    report->skipped_count = 0;
+    if (!skipped)
+        return MR_OK;
+    const size_t room = skipped < SKIPPED_LIMIT ? (size_t)skipped : SKIPPED_LIMIT;
+    mr_skipped_item *items = mr__zalloc_array(room, sizeof *items);
+    if (!items)
+        return mr_error_set(MR_E_NO_MEMORY, "no memory for the run's report");
+    for (size_t k = 0; k < vision->list.count && report->skipped_count < room; k++) {
+        const struct mr__vision_record *record = &vision->list.records[k];
+        if (!record->status)
+            continue;
+        mr_skipped_item *item = &items[report->skipped_count++];
+        *item = (mr_skipped_item){ .index = k, .node = 1, .status = record->status };
+        snprintf(item->words, sizeof item->words, "%s: %s", record->path,
+                 record->words ? record->words : "");
+    }
+    report->skipped = items;
+    return MR_OK;
+}
+
 mr_status mr__job_keep_report(mr_job *job, const mr_pipeline *pipeline, bool is_published)
 {
     mr_job_report *report = &job->report;
     report->device = mr_device_id(job->device);
     mr_status status = keep_pipeline(job, pipeline);
+    if (!status && job->vision)
+        status = count_vision(job);
     if (!status)
-        status = keep_outputs(job, is_published);
+        status = job->vision ? keep_vision(job) : keep_outputs(job, is_published);
     if (report->pipeline) {
         const double seconds = (double)report->pipeline->elapsed_ns * 1e-9;
         report->seconds = seconds;
@@ -112,20 +181,28 @@ mr_status mr_job_report_get(const mr_job *job, const mr_job_report **out)
 
 /* ---- JSON ---- */
 
-/* Text from drivers and files may be no UTF-8; what is not becomes '?'. */
-static json_t *text_value(const char *text)
+json_t *mr__json_text(const char *text)
 {
     if (!text)
         return json_null();
     json_t *value = json_string(text);
     if (value)
         return value;
-    char copy[MR_ERROR_BYTES];
+    char copy[PATH_MAX];
     snprintf(copy, sizeof copy, "%s", text);
     for (char *byte = copy; *byte; byte++)
         if ((unsigned char)*byte >= 0x80)
             *byte = '?';
     return json_string(copy);
+}
+
+char *mr__json_dump(json_t *value, size_t flags)
+{
+    char *dumped = value ? json_dumps(value, flags) : NULL;
+    json_decref(value);
+    char *text = dumped ? mr__format_text("%s\n", dumped) : NULL;
+    free(dumped);
+    return text;
 }
 
 static json_t *number(uint64_t value)
@@ -156,9 +233,9 @@ static const char *kind_name(mr_node_kind kind)
 static json_t *node_value(const mr_node_report *node)
 {
     json_t *value = json_object();
-    json_object_set_new(value, "name", text_value(node->name));
-    json_object_set_new(value, "kind", text_value(kind_name(node->kind)));
-    json_object_set_new(value, "device", text_value(node->device));
+    json_object_set_new(value, "name", mr__json_text(node->name));
+    json_object_set_new(value, "kind", mr__json_text(kind_name(node->kind)));
+    json_object_set_new(value, "device", mr__json_text(node->device));
     json_object_set_new(value, "items", number(node->items));
     json_object_set_new(value, "bytes_in", number(node->bytes_in));
     json_object_set_new(value, "bytes_out", number(node->bytes_out));
@@ -186,9 +263,9 @@ static json_t *skipped_value(const mr_pipeline_report *report)
         const mr_skipped_item *item = &report->skipped[k];
         json_t *value = json_object();
         json_object_set_new(value, "item", number(item->index));
-        json_object_set_new(value, "node", text_value(node_name(report, item->node)));
-        json_object_set_new(value, "status", text_value(mr_status_name(item->status)));
-        json_object_set_new(value, "words", text_value(item->words));
+        json_object_set_new(value, "node", mr__json_text(node_name(report, item->node)));
+        json_object_set_new(value, "status", mr__json_text(mr_status_name(item->status)));
+        json_object_set_new(value, "words", mr__json_text(item->words));
         json_array_append_new(list, value);
     }
     return list;
@@ -211,7 +288,7 @@ static void add_pipeline(json_t *value, const mr_pipeline_report *report)
     json_object_set_new(value, "overlap_bound", json_real(report->overlap_bound));
     const bool has_bottleneck = report->bottleneck < report->node_count;
     json_object_set_new(value, "bottleneck",
-                        has_bottleneck ? text_value(report->nodes[report->bottleneck].name)
+                        has_bottleneck ? mr__json_text(report->nodes[report->bottleneck].name)
                                        : json_null());
     json_t *nodes = json_array();
     for (size_t k = 0; k < report->node_count; k++)
@@ -223,9 +300,9 @@ static void add_pipeline(json_t *value, const mr_pipeline_report *report)
 static json_t *output_value(const mr_job_output *output)
 {
     json_t *value = json_object();
-    json_object_set_new(value, "name", text_value(output->name));
-    json_object_set_new(value, "kind", text_value(output->kind));
-    json_object_set_new(value, "path", text_value(output->path));
+    json_object_set_new(value, "name", mr__json_text(output->name));
+    json_object_set_new(value, "kind", mr__json_text(output->kind));
+    json_object_set_new(value, "path", mr__json_text(output->path));
     json_object_set_new(value, "items", number(output->items));
     json_object_set_new(value, "bytes", number(output->bytes));
     json_object_set_new(value, "is_complete", json_boolean(output->is_complete));
@@ -242,10 +319,10 @@ char *mr__job_format_json(const mr_job *job)
 {
     const mr_job_report *report = &job->report;
     json_t *value = json_object();
-    json_object_set_new(value, "job", text_value(job->name));
-    json_object_set_new(value, "status", text_value(mr_status_name(report->status)));
-    json_object_set_new(value, "words", text_value(report->words));
-    json_object_set_new(value, "device", text_value(report->device));
+    json_object_set_new(value, "job", mr__json_text(job->name));
+    json_object_set_new(value, "status", mr__json_text(mr_status_name(report->status)));
+    json_object_set_new(value, "words", mr__json_text(report->words));
+    json_object_set_new(value, "device", mr__json_text(report->device));
     json_object_set_new(value, "seconds", json_real(report->seconds));
     json_object_set_new(value, "bytes_per_second", json_real(report->bytes_per_second));
     json_object_set_new(value, "items_per_second", json_real(report->items_per_second));
@@ -258,11 +335,10 @@ char *mr__job_format_json(const mr_job *job)
         json_array_append_new(outputs, output_value(&report->outputs[k]));
     json_object_set_new(value, "outputs", outputs);
 
-    char *dumped = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
-    json_decref(value);
-    char *text = dumped ? mr__format_text("%s\n", dumped) : NULL;
-    free(dumped);
-    return text;
+    json_t *vision = job->vision ? mr__vision_report_json(job) : NULL;
+    if (vision)
+        json_object_set_new(value, "vision", vision);
+    return mr__json_dump(value, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 }
 
 /* The text is made at the first question; `job` is const to those who only ask. */

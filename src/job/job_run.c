@@ -157,20 +157,27 @@ static void tell_progress(const mr_job *job, const mr_pipeline *pipeline, struct
         .items_in = now.items_in,
         .items_out = now.items_out,
         .items_skipped = now.items_skipped,
-        .item_count = job->source->is_counted ? job->source->item_count : 0,
         .bytes_in = now.bytes_in,
         .bytes_out = now.bytes_out,
         .seconds = seconds,
         .bytes_per_second = meter->rate,
         .seconds_left = -1,
     };
-    const double done = (double)(now.items_out + now.items_skipped);
+    if (job->vision) {
+        const uint64_t skipped = atomic_load(&job->vision->skipped);
+        progress.items_in += skipped;
+        progress.items_skipped += skipped;
+        progress.item_count = job->vision->list.count;
+    } else if (job->source->is_counted) {
+        progress.item_count = job->source->item_count;
+    }
+    const double done = (double)(progress.items_out + progress.items_skipped);
     if (progress.item_count && done > 0)
         progress.seconds_left = seconds / done * ((double)progress.item_count - done);
     options->progress(options->context, &progress);
 }
 
-static mr_status wait_for(mr_job *job, mr_pipeline *pipeline, const mr_job_run_options *options)
+mr_status mr__job_wait(mr_job *job, mr_pipeline *pipeline, const mr_job_run_options *options)
 {
     const uint64_t interval =
         options->progress_interval_ns ? options->progress_interval_ns : PROGRESS_NS;
@@ -206,7 +213,7 @@ static mr_status stream(mr_job *job, const mr_job_run_options *options, mr_pipel
         status = mr_error_set(MR_E_CANCELLED, "the run was cancelled before it started");
     if (!status)
         status = mr_pipeline_start(*out);
-    return status ? status : wait_for(job, *out, options);
+    return status ? status : mr__job_wait(job, *out, options);
 }
 
 static mr_status run(mr_job *job, const mr_job_run_options *options)
@@ -236,7 +243,7 @@ mr_status mr_job_run(mr_job *job, const mr_job_run_options *options)
     job->has_run = true;
     mr_status status = options->is_verified ? mr__job_can_verify(job) : MR_OK;
     if (!status)
-        status = run(job, options);
+        status = job->vision ? mr__vision_run(job, options) : run(job, options);
     if (!status && options->is_verified)
         status = mr__job_verify(job, options);
     job->report.status = status;

@@ -52,6 +52,8 @@ static bool is_comparable(const mr_job *job, const struct mr__job_sink *sink)
 
 mr_status mr__job_can_verify(const mr_job *job)
 {
+    if (job->vision)
+        return mr__vision_can_verify(job);
     if (!job->source->is_repeatable)
         return mr_error_set(MR_E_UNSUPPORTED,
                             "verify: the source (%s) cannot be read a second "
@@ -342,6 +344,8 @@ static mr_status judge(const struct verification *self)
 
 mr_status mr__job_verify(mr_job *job, const mr_job_run_options *options)
 {
+    if (job->vision)
+        return mr__vision_verify(job, options);
     struct verification *self = mr__zalloc(sizeof *self);
     if (!self)
         return mr_error_set(MR_E_NO_MEMORY, "no memory for the reference");

@@ -37,6 +37,10 @@ char *mr__job_format_plan(const mr_job *job)
 {
     struct mr__words words = { 0 };
     mr__words_say(&words, "job: %s\n", job->name);
+    if (job->vision) {
+        mr__vision_say_plan(&words, job);
+        return mr__words_end(&words);
+    }
     say_source(&words, job);
     for (uint32_t k = 0; k < job->stage_count; k++)
         say_stage(&words, job->stages[job->order[k]]);
@@ -143,6 +147,8 @@ char *mr__job_format_text(const mr_job *job)
         say_skipped(&words, job->report.pipeline);
         say_nodes(&words, job->report.pipeline);
     }
+    if (job->vision)
+        mr__vision_say_report(&words, job);
     say_outputs(&words, &job->report);
     return mr__words_end(&words);
 }

@@ -25,6 +25,10 @@ expect 0 "$MILLRACE" run --device cpu --set source.generate.count=5 gamma.yaml
 head -c 300000 /dev/zero | "$MILLRACE" run --device cpu --quiet pipe.yaml >scaled.raw
 [ "$(stat -c %s scaled.raw)" -eq 600000 ]
 
+expect 0 "$MILLRACE" run --device cpu --verify --set vision.images.generate.width=200 \
+    --set vision.images.generate.height=150 vision.yaml
+[ -s tokens-out/index.html ] && [ -s tokens-out/overlay/generated-0007.png ]
+
 # No example is left out here.
 for job in *.yaml; do
     grep -q " $job" "$MILLRACE_SOURCE/tests/cli/jobs.sh" || { echo "$job is not run"; exit 1; }

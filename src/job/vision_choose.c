@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a job leaves open: how images share the device, how many are in flight, who decodes.
+ *
+ * Several images at once fill a device that one does not; and on a CPU each then stays on one core,
+ * with no hand-over between stages. Where one image fills the device, or there are fewer images than
+ * cores, the stages stand behind one another, and each takes the whole device.
+ */
+#include "job/vision_run.h"
+
+#include <sched.h>
+
+#define LARGE_PIXELS ((size_t)8 << 20) /* one image of them fills a GPU for each of its kernels */
+#define GPU_SETS 4
+
+static uint32_t count_cpus(void)
+{
+    cpu_set_t cpus;
+    const int count = sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
+    return count < 1 ? 1 : count > MR__VISION_SET_LIMIT ? MR__VISION_SET_LIMIT : (uint32_t)count;
+}
+
+static void choose_mode(struct mr__vision_run *run, bool is_host, uint32_t cpus)
+{
+    struct mr__vision_job *vision = run->vision;
+    const size_t pixels = run->largest.textures_bytes / (MR__VISION_CHANNELS * sizeof(float));
+    bool is_concurrent = vision->mode == MR__VISION_CONCURRENT;
+    if (vision->mode == MR__VISION_AUTO)
+        is_concurrent = is_host ? run->due_count >= 2 * (size_t)cpus : pixels < LARGE_PIXELS;
+    vision->mode_used = is_concurrent ? MR__VISION_CONCURRENT : MR__VISION_PIPELINED;
+    vision->sets_used = !is_concurrent      ? 1
+                        : vision->set_count ? vision->set_count
+                        : is_host           ? cpus
+                                            : GPU_SETS;
+}
+
+/* As many images in flight as keep all stages busy, in at most a quarter of the memory there is. */
+static mr_status choose_slots(struct mr__vision_run *run, bool is_host)
+{
+    const struct mr__vision_job *vision = run->vision;
+    run->slot_count = vision->slot_count;
+    if (run->slot_count)
+        return MR_OK;
+    const uint32_t wanted = vision->sets_used > 1 ? 2 * vision->sets_used + (is_host ? 0 : 4) : 8;
+    const struct mr__vision_sizes *largest = &run->largest;
+    const uint64_t each = 2 * (uint64_t)largest->image_bytes + largest->textures_bytes +
+                          largest->scores_bytes + largest->result_bytes;
+    uint64_t free_bytes, total_bytes;
+    const mr_status status = mr_device_memory(run->device, &free_bytes, &total_bytes);
+    if (status)
+        return status;
+    const uint64_t fit = free_bytes / 4 / (each ? each : 1);
+    run->slot_count = fit < 1 ? 1 : fit < wanted ? (uint32_t)fit : wanted;
+    return MR_OK;
+}
+
+mr_status mr__vision_choose(struct mr__vision_run *run)
+{
+    struct mr__vision_job *vision = run->vision;
+    mr_device_properties properties;
+    mr_device_describe(run->device, &properties);
+    const uint32_t cpus = count_cpus();
+    choose_mode(run, properties.is_host_memory, cpus);
+    vision->threads_used = vision->decode_threads ? vision->decode_threads : cpus < 16 ? cpus : 16;
+    if (vision->threads_used > run->due_count)
+        vision->threads_used = (uint32_t)run->due_count;
+    const mr_status status = choose_slots(run, properties.is_host_memory);
+    if (vision->sets_used > run->slot_count)
+        vision->sets_used = run->slot_count;
+    /* On a CPU a lane goes on through the writing where it is as wide as the stages before. */
+    run->writer_count =
+        properties.is_host_memory && vision->sets_used > 1 ? vision->sets_used : cpus;
+    return status;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Before a run: the header of every image, so that the largest is known before memory is taken, and
+ * what cannot be read is told apart from what is to be decoded.
+ */
+#include "base/alloc.h"
+#include "job/vision_run.h"
+
+#include <string.h>
+
+static struct mr__image_info made_info(const struct mr__vision_scene *scene)
+{
+    return (struct mr__image_info){ .file_width = scene->image_width,
+                                    .file_height = scene->image_height,
+                                    .orientation = 1,
+                                    .width = scene->image_width,
+                                    .height = scene->image_height,
+                                    .sample_bytes = 1 };
+}
+
+static mr_status probe(const struct mr__vision_job *vision, struct mr__image_file *file,
+                       struct mr__vision_record *record)
+{
+    bool needs_more = false;
+    if (vision->made_count) {
+        record->info = made_info(&vision->scene);
+        return mr__vision_plan(&vision->parameters, record->info.width, record->info.height, 1,
+                               &record->plan);
+    }
+    mr_status status = mr__image_file_read(file, record->path, MR__IMAGE_PROBE_BYTES);
+    if (!status)
+        status = mr__image_probe(file->bytes, file->size_bytes, &vision->image, &record->info,
+                                 &needs_more);
+    if (needs_more && file->size_bytes == MR__IMAGE_PROBE_BYTES) {
+        status = mr__image_file_read(file, record->path, 0);
+        if (!status)
+            status = mr__image_probe(file->bytes, file->size_bytes, &vision->image, &record->info,
+                                     &needs_more);
+    }
+    if (!status)
+        status = mr__vision_plan(&vision->parameters, record->info.width, record->info.height,
+                                 record->info.sample_bytes, &record->plan);
+    return status;
+}
+
+static void widen(struct mr__vision_sizes *sizes, const struct mr__vision_plan *plan)
+{
+#define WIDEN(field)                                                                               \
+    if (plan->field > sizes->field)                                                                \
+    sizes->field = plan->field
+    WIDEN(image_bytes);
+    WIDEN(textures_bytes);
+    WIDEN(scores_bytes);
+    WIDEN(result_bytes);
+    WIDEN(scratch_bytes);
+#undef WIDEN
+}
+
+mr_status mr__vision_scan(struct mr__vision_run *run)
+{
+    struct mr__vision_job *vision = run->vision;
+    struct mr__image_file file = { 0 };
+    mr_status status = MR_OK;
+    for (size_t k = 0; k < vision->list.count && !status; k++) {
+        struct mr__vision_record *record = &vision->list.records[k];
+        const mr_status probed = probe(vision, &file, record);
+        if (probed)
+            mr__vision_record_fail(record, probed);
+        if (!probed) {
+            run->due[run->due_count++] = (uint32_t)k;
+            widen(&run->largest, &record->plan);
+        } else if (!vision->is_skipping || probed == MR_E_NO_MEMORY) {
+            status = mr_error_prefix(probed, "%s: ", record->path);
+        } else {
+            atomic_fetch_add(&vision->skipped, 1);
+        }
+        if (atomic_load(run->is_cancelled))
+            status = mr_error_set(MR_E_CANCELLED, "the run was cancelled");
+    }
+    mr__image_file_fini(&file);
+    return status;
+}

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: MIT */
+/* The vision job from folder to folder: both modes, every kind of list, bad images, bad job files,
+ * outputs that add up, and no trace of a run that did not end well. */
+#include "image_files.h"
+#include "job_fixture.h"
+#include "support/random.h"
+
+#include <dirent.h>
+#include <jansson.h>
+#include <png.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Noise, flat parts and a coloured square, different for each seed. */
+static uint8_t *make_scene(uint32_t width, uint32_t height, uint64_t seed)
+{
+    struct random random = { seed * 77 + 1 };
+    uint8_t *pixels = malloc((size_t)width * height * 3);
+    assert_non_null(pixels);
+    random_bytes(&random, pixels, (size_t)width * height * 3);
+    for (uint32_t y = 0; y < height; y++)
+        for (uint32_t x = 0; x < width; x++) {
+            uint8_t *pixel = pixels + ((size_t)y * width + x) * 3;
+            if (x > width / 2)
+                memset(pixel, (int)(40 + seed % 100), 3);
+            if (x > width / 2 && x < width * 3 / 4 && y < height / 3)
+                memcpy(pixel, (uint8_t[]){ 220, 20, (uint8_t)seed }, 3);
+        }
+    return pixels;
+}
+
+static void save(const char *path, struct made_file file)
+{
+    write_file(path, file.bytes, file.size_bytes);
+    free(file.bytes);
+}
+
+static void save_png(const char *path, uint32_t width, uint32_t height, uint64_t seed)
+{
+    uint8_t *pixels = make_scene(width, height, seed);
+    save(path, make_png(
+                   &(struct made_png){
+                       .width = width, .height = height, .depth = 8, .colour = PNG_COLOR_TYPE_RGB },
+                   pixels));
+    free(pixels);
+}
+
+static void save_jpeg(const char *path, uint32_t width, uint32_t height, uint32_t orientation)
+{
+    uint8_t *pixels = make_scene(width, height, orientation);
+    save(path, make_jpeg(&(struct made_jpeg){ .width = width,
+                                              .height = height,
+                                              .channels = 3,
+                                              .orientation = orientation },
+                         pixels));
+    free(pixels);
+}
+
+/* Images of several sizes and kinds in `in`. */
+static void make_images(void)
+{
+    assert_int_equal(0, mkdir("in", 0777));
+    save_png("in/a.png", 160, 96, 1);
+    save_jpeg("in/b.jpg", 120, 200, 6);
+    save_png("in/c 10.png", 64, 64, 3);
+    save_png("in/c 9.png", 300, 70, 4);
+    uint8_t *pixels = make_scene(90, 80, 5);
+    save("in/wide.png", make_png(&(struct made_png){ .width = 45,
+                                                     .height = 80,
+                                                     .depth = 16,
+                                                     .colour = PNG_COLOR_TYPE_RGB },
+                                 pixels));
+    save("in/grey.jpeg",
+         make_jpeg(&(struct made_jpeg){ .width = 90, .height = 80, .channels = 1 }, pixels));
+    free(pixels);
+    write_text("in/notes.txt", "not an image, and not named like one");
+}
+
+static void assert_same_file(const char *a, const char *b)
+{
+    size_t a_bytes, b_bytes;
+    char *left = read_file(a, &a_bytes), *right = read_file(b, &b_bytes);
+    if (a_bytes != b_bytes || memcmp(left, right, a_bytes) != 0)
+        fail_msg("%s and %s differ", a, b);
+    free(left);
+    free(right);
+}
+
+static const char *const kinds[] = { "tokens", "scores", "compressed", "overlay", "sheet" };
+
+/* Every file of one run stands in the other, with the same bytes. */
+static size_t assert_same_outputs(const char *a, const char *b)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < 5; k++) {
+        char path[600], other[600];
+        snprintf(path, sizeof path, "%s/%s", a, kinds[k]);
+        snprintf(other, sizeof other, "%s/%s", b, kinds[k]);
+        assert_int_equal(count_files(path), count_files(other));
+        DIR *entries = opendir(path);
+        assert_non_null(entries);
+        for (const struct dirent *entry; (entry = readdir(entries));) {
+            if (entry->d_name[0] == '.')
+                continue;
+            snprintf(path, sizeof path, "%s/%s/%s", a, kinds[k], entry->d_name);
+            snprintf(other, sizeof other, "%s/%s/%s", b, kinds[k], entry->d_name);
+            assert_same_file(path, other);
+            count++;
+        }
+        closedir(entries);
+    }
+    return count;
+}
+
+static void both_modes_give_the_same_bytes(void **state)
+{
+    (void)state;
+    make_images();
+    run_verified("vision: { images: in, query: red, size: 128, folder: a, mode: pipelined }\n");
+    run_verified("vision: { images: in, query: red, size: 128, folder: b, mode: concurrent,"
+                 " sets: 3, slots: 5, decode_threads: 3 }\n");
+    run_verified("vision: { images: in, query: red, size: 128, folder: c, slots: 1,"
+                 " decode_threads: 1, measure: false }\n");
+    assert_int_equal(6 * 7, assert_same_outputs("a", "b"));
+    assert_int_equal(6 * 7, assert_same_outputs("a", "c"));
+    assert_true(has_file("a/index.html") && has_file("a/summary.json"));
+    assert_int_equal(4, count_files(".")); /* in, a, b, c */
+}
+
+static json_t *load_json(const char *path)
+{
+    json_t *value = json_load_file(path, 0, NULL);
+    if (!value)
+        fail_msg("%s is no JSON", path);
+    return value;
+}
+
+static void tokens_add_up_to_the_budget(void **state)
+{
+    (void)state;
+    make_images();
+    run_verified("vision: { images: in, budget: 1500, tokens: [50, 300], folder: out,"
+                 " outputs: [tokens, scores] }\n");
+    json_t *value = load_json("out/tokens/b.json");
+    const json_t *patches = json_object_get(value, "patches");
+    json_int_t sum = 0, area = 0;
+    for (size_t k = 0; k < json_array_size(patches); k++) {
+        const json_t *patch = json_array_get(patches, k);
+        const json_int_t tokens = json_integer_value(json_object_get(patch, "tokens"));
+        assert_true(tokens >= 50 && tokens <= 300);
+        sum += tokens;
+        area += json_integer_value(json_object_get(patch, "width")) *
+                json_integer_value(json_object_get(patch, "height"));
+    }
+    assert_int_equal(1500, sum);
+    assert_int_equal(120 * 200, area);
+    /* Turned upright by EXIF. */
+    assert_int_equal(200, json_integer_value(json_object_get(value, "width")));
+    assert_int_equal(120, json_integer_value(json_object_get(value, "height")));
+    json_decref(value);
+    assert_false(has_file("out/overlay"));
+}
+
+static void one_image_does_not_depend_on_its_company(void **state)
+{
+    (void)state;
+    make_images();
+    run_verified("vision: { images: in, folder: all }\n");
+    run_verified("vision: { images: ['in/c 9.png'], folder: one }\n");
+    run_verified("vision: { images: ['in/c 9.png', in/b.jpg, in/a.png], folder: other }\n");
+    assert_same_file("all/tokens/c 9.npy", "one/tokens/c 9.npy");
+    assert_same_file("all/compressed/c 9.npy", "one/compressed/c 9.npy");
+    assert_same_file("all/overlay/c 9.png", "other/overlay/c 9.png");
+}
+
+/* ---- lists ---- */
+
+static size_t count_done(const char *folder)
+{
+    char path[100];
+    snprintf(path, sizeof path, "%s/scores", folder);
+    return count_files(path);
+}
+
+static void images_are_found_in_every_way(void **state)
+{
+    (void)state;
+    make_images();
+    assert_int_equal(0, mkdir("in/deep", 0777));
+    save_png("in/deep/a.png", 64, 64, 8);
+    save_png("in/deep/a.jpg", 64, 64, 9); /* a PNG, whatever its name says */
+    assert_ok(run_job("vision: { images: in, outputs: [scores], folder: a }\n", NULL));
+    assert_int_equal(6, count_done("a"));
+    assert_ok(run_job("vision: { images: { path: in, recursive: true }, outputs: [scores],"
+                      " folder: b }\n",
+                      NULL));
+    assert_int_equal(8, count_done("b"));
+    assert_true(has_file("b/scores/a.npy") && has_file("b/scores/a-2.npy") &&
+                has_file("b/scores/a-3.npy"));
+    assert_ok(run_job("vision: { images: 'in/*.png', outputs: [scores], folder: c }\n", NULL));
+    assert_int_equal(4, count_done("c"));
+    write_text("in/list.txt", "a.png\r\n\nb.jpg\nc 9.png");
+    assert_ok(run_job("vision: { images: { list: in/list.txt, limit: 2 }, outputs: [scores],"
+                      " folder: d }\n",
+                      NULL));
+    assert_int_equal(2, count_done("d"));
+    assert_true(has_file("d/scores/b.npy"));
+}
+
+/* A file in the place of standard input. */
+static void paths_may_come_on_standard_input(void **state)
+{
+    (void)state;
+    make_images();
+    write_text("list", "in/a.png\nin/b.jpg\n");
+    const int kept = dup(STDIN_FILENO);
+    assert_non_null(freopen("list", "r", stdin));
+    assert_ok(run_job("vision: { images: { list: '-' }, outputs: [scores], folder: out }\n", NULL));
+    assert_int_equal(2, count_done("out"));
+    assert_status(MR_E_FORMAT, run_job("vision: { images: { list: '-' }, folder: out }\n", NULL));
+    assert_words("no path came");
+    dup2(kept, STDIN_FILENO);
+    close(kept);
+}
+
+/* ---- bad images ---- */
+
+static void make_bad_images(void)
+{
+    size_t size_bytes;
+    char *bytes = read_file("in/b.jpg", &size_bytes);
+    write_file("in/cut.jpg", bytes, size_bytes / 2);
+    free(bytes);
+    bytes = read_file("in/a.png", &size_bytes);
+    bytes[size_bytes / 2] ^= 0x55;
+    write_file("in/rotten.png", bytes, size_bytes);
+    memcpy(bytes + 16, "\x00\x01\x86\xA0\x00\x01\x86\xA0", 8);
+    write_file("in/bomb.png", bytes, size_bytes);
+    free(bytes);
+    write_text("in/nothing.jpg", "");
+    write_text("in/moving.gif", "GIF89a...........");
+    assert_int_equal(0, symlink("nowhere", "in/gone.png"));
+}
+
+static void bad_images_are_skipped_and_named(void **state)
+{
+    (void)state;
+    make_images();
+    run_verified("vision: { images: in, folder: good }\n");
+    make_bad_images();
+    mr_job *job = load_job("vision: { images: in, folder: out }\n");
+    assert_ok(mr_job_run(job, &(mr_job_run_options){ .is_verified = true }));
+    assert_int_equal(6 * 7, assert_same_outputs("good", "out"));
+    const mr_job_report *report;
+    assert_ok(mr_job_report_get(job, &report));
+    assert_int_equal(11, report->pipeline->items_in);
+    assert_int_equal(6, report->pipeline->items_out);
+    assert_int_equal(5, report->pipeline->items_skipped);
+    const char *text = mr_job_report_json(job);
+    assert_non_null(strstr(text, "in/cut.jpg"));
+    assert_non_null(strstr(text, "truncated"));
+    assert_non_null(strstr(text, "too large: 100000 x 100000"));
+    assert_non_null(strstr(text, "the file is empty"));
+    assert_non_null(strstr(text, "a GIF image"));
+    assert_non_null(strstr(mr_job_report_text(job), "in/rotten.png: corrupt"));
+    mr_job_destroy(job);
+
+    size_t size_bytes;
+    char *page = read_file("out/index.html", &size_bytes);
+    assert_non_null(strstr(page, "in/nothing.jpg"));
+    free(page);
+    json_t *summary = load_json("out/summary.json");
+    assert_int_equal(5, json_integer_value(json_object_get(summary, "skipped_count")));
+    assert_int_equal(6, json_integer_value(json_object_get(summary, "done")));
+    json_decref(summary);
+}
+
+static void a_bad_image_may_stop_the_run(void **state)
+{
+    (void)state;
+    make_images();
+    make_bad_images();
+    assert_status(MR_E_UNSUPPORTED,
+                  run_job("vision: { images: in/bomb.png, on_error: stop, folder: out }\n", NULL));
+    assert_words("in/bomb.png: too large");
+    assert_status(MR_E_FORMAT, run_job("vision: { images: [in/a.png, in/rotten.png, in/b.jpg],"
+                                       " on_error: stop, folder: out }\n",
+                                       NULL));
+    assert_words("in/rotten.png: corrupt");
+    assert_false(has_file("out"));
+    assert_int_equal(1, count_files("."));
+}
+
+static void nothing_but_bad_images_is_said(void **state)
+{
+    (void)state;
+    make_images();
+    make_bad_images();
+    assert_ok(run_job("vision: { images: [in/nothing.jpg, in/bomb.png], folder: out }\n", NULL));
+    assert_true(has_file("out/index.html"));
+    assert_int_equal(0, count_done("out"));
+    assert_ok(run_job("vision: { images: [in/rotten.png], folder: out }\n", NULL));
+    assert_int_equal(0, count_done("out"));
+}
+
+static void tiny_images_have_one_answer(void **state)
+{
+    (void)state;
+    assert_int_equal(0, mkdir("in", 0777));
+    for (uint32_t k = 1; k < 20; k++) {
+        char path[32];
+        snprintf(path, sizeof path, "in/%02u.png", k);
+        save_png(path, k, 20 - k, k);
+    }
+    mr_job *job = load_job("vision: { images: in, folder: out }\n");
+    assert_ok(mr_job_run(job, &(mr_job_run_options){ .is_verified = true }));
+    const mr_job_report *report;
+    assert_ok(mr_job_report_get(job, &report));
+    assert_int_equal(19, report->pipeline->items_in);
+    assert_int_equal(report->pipeline->items_out, count_done("out"));
+    mr_job_destroy(job);
+}
+
+/* ---- queries ---- */
+
+static void queries_come_in_every_form(void **state)
+{
+    (void)state;
+    make_images();
+    run_verified("vision: { images: in, query: { word: blue }, folder: a, outputs: [tokens,"
+                 " scores] }\n");
+    run_verified("vision: { images: in, query: { image: in/a.png, region: [80, 0, 40, 32] },"
+                 " folder: b, outputs: [tokens, scores] }\n");
+    run_verified("vision: { images: in, query: { image: in/a.png }, folder: c, outputs: [tokens,"
+                 " scores] }\n");
+    char bytes[MR__NPY_WRITTEN_BYTES + 24 * 4];
+    const struct mr__item_type number = { .dtype = MR_TYPE_F32 };
+    mr__npy_format(&number, 24, bytes);
+    for (uint32_t k = 0; k < 24; k++)
+        memcpy(bytes + MR__NPY_WRITTEN_BYTES + 4 * k, &(float){ (float)k / 24 }, 4);
+    write_file("query.npy", bytes, sizeof bytes);
+    run_verified("vision: { images: in, query: { npy: query.npy }, folder: d, outputs: [tokens,"
+                 " scores] }\n");
+    write_file("query.npy", bytes, MR__NPY_WRITTEN_BYTES);
+    expect_problem("vision: { images: in, query: { npy: query.npy }, folder: d }\n", MR_E_FORMAT,
+                   "query.npy");
+    expect_problem("vision: { images: in, query: { image: in/a.png, region: [150, 0, 40, 32] },"
+                   " folder: d }\n",
+                   MR_E_INVALID, "outside of its 160 x 96 pixels");
+    expect_problem("vision: { images: in, query: rad, folder: d }\n", MR_E_FORMAT,
+                   "did you mean 'red'");
+    expect_problem("vision: { images: in, query: { image: in/notes.txt }, folder: d }\n",
+                   MR_E_UNSUPPORTED, "no JPEG or PNG");
+    expect_problem("vision: { images: in, query: { word: red, npy: q }, folder: d }\n", MR_E_FORMAT,
+                   "needs one of");
+}
+
+/* ---- bad job files ---- */
+
+static void every_mistake_is_told_with_its_place(void **state)
+{
+    (void)state;
+    make_images();
+    expect_problem("vision:\n"
+                   "  imags: in\n"
+                   "  folder: out\n"
+                   "  mode: pipelind\n"
+                   "  outputs: [tokens, overlays]\n"
+                   "  weights: { propositonal: 1 }\n",
+                   MR_E_FORMAT, "job.yaml:2:3: unknown key 'imags'");
+    assert_non_null(strstr(problems, "did you mean 'images'"));
+    assert_non_null(strstr(problems, "job.yaml:4:9: vision.mode: 'pipelind'"));
+    assert_non_null(strstr(problems, "job.yaml:5:21: vision.outputs.1: 'overlays'"));
+    assert_non_null(strstr(problems, "did you mean 'propositional'"));
+    expect_problem("vision: { images: in }\nsource: { npy: a }\n", MR_E_FORMAT,
+                   "unknown key 'source' in a vision job");
+    expect_problem("vision: { images: nowhere, folder: out }\n", MR_E_IO, "no images");
+    expect_problem("vision: { images: in, folder: no/such/out }\n", MR_E_IO, "cannot be written");
+    expect_problem("vision: { images: in, folder: in/a.png }\n", MR_E_IO, "name a folder");
+    expect_problem("vision: { images: in }\n", MR_E_FORMAT, "needs a `folder`");
+    expect_problem("vision: { images: in, folder: out, patches: [16, 16] }\n", MR_E_INVALID,
+                   "budget");
+    expect_problem("vision: { images: in, folder: out, tokens: [100, 50] }\n", MR_E_INVALID, "");
+    expect_problem("vision: { images: in, folder: out, temperature: -1 }\n", MR_E_INVALID, "");
+    expect_problem("vision: { images: in, folder: out, size: large }\n", MR_E_FORMAT, "original");
+    expect_problem("vision: { images: in, folder: out, mode: pipelined, sets: 2 }\n", MR_E_FORMAT,
+                   "sets of streams");
+    expect_problem("vision: 3\n", MR_E_FORMAT, "expected a map");
+    expect_problem("vision: { images: [], folder: out }\n", MR_E_FORMAT, "empty");
+    expect_problem("vision: { images: { recursive: true }, folder: out }\n", MR_E_FORMAT,
+                   "needs one of");
+    assert_int_equal(1, count_files("."));
+}
+
+static void a_value_may_be_set_from_outside(void **state)
+{
+    (void)state;
+    make_images();
+    const char *overrides[] = { "vision.budget=2048", "vision.folder=there",
+                                "vision.weights.perspectival=2", NULL };
+    mr_job *job;
+    assert_ok(
+        try_job("name: try\nvision: { images: in, folder: here, weights: {} }\n", overrides, &job));
+    assert_string_equal("try", mr_job_name(job));
+    assert_non_null(strstr(mr_job_plan_text(job), "2048 an image"));
+    assert_ok(mr_job_run(job, NULL));
+    mr_job_destroy(job);
+    assert_true(has_file("there/index.html"));
+    assert_false(has_file("here"));
+}
+
+static void what_is_not_written_cannot_be_verified(void **state)
+{
+    (void)state;
+    make_images();
+    assert_status(MR_E_UNSUPPORTED,
+                  run_job("vision: { images: in, folder: out, outputs: [overlay] }\n",
+                          &(mr_job_run_options){ .is_verified = true }));
+    assert_words("vision.outputs");
+    assert_false(has_file("out"));
+}
+
+/* ---- ends ---- */
+
+static void a_cancelled_run_leaves_nothing(void **state)
+{
+    (void)state;
+    make_images();
+    mr_job *job = load_job("vision: { images: in, folder: out }\n");
+    mr_job_cancel(job);
+    assert_status(MR_E_CANCELLED, mr_job_run(job, NULL));
+    assert_int_equal(1, count_files("."));
+    /* The next run is a run like any other, and a second one takes its place. */
+    assert_ok(mr_job_run(job, NULL));
+    assert_ok(mr_job_run(job, NULL));
+    mr_job_destroy(job);
+    assert_int_equal(2, count_files("."));
+    assert_int_equal(6, count_done("out"));
+}
+
+static void files_of_others_stay_in_the_folder(void **state)
+{
+    (void)state;
+    make_images();
+    assert_int_equal(0, mkdir("out", 0777));
+    assert_int_equal(0, mkdir("out/tokens", 0777));
+    write_text("out/mine.txt", "mine");
+    write_text("out/tokens/mine.txt", "mine");
+    assert_ok(run_job("vision: { images: in, folder: out }\n", NULL));
+    assert_true(has_file("out/mine.txt") && has_file("out/tokens/mine.txt"));
+    assert_true(has_file("out/tokens/a.npy"));
+}
+
+static void a_thousand_images_pass(void **state)
+{
+    (void)state;
+    enum { COUNT = 1000 };
+    assert_int_equal(0, mkdir("in", 0777));
+    for (uint32_t k = 0; k < COUNT; k++) {
+        char path[32];
+        snprintf(path, sizeof path, "in/%u.png", k);
+        save_png(path, 48 + k % 17, 32 + k % 13, k);
+    }
+    mr_job *job = load_job("vision: { images: in, folder: out, outputs: [scores, sheet] }\n");
+    assert_ok(mr_job_run(job, NULL));
+    const mr_job_report *report;
+    assert_ok(mr_job_report_get(job, &report));
+    assert_int_equal(COUNT, report->pipeline->items_out);
+    assert_true(report->pipeline->slot_count < 200);
+    mr_job_destroy(job);
+    assert_int_equal(COUNT, count_done("out"));
+    size_t size_bytes;
+    char *page = read_file("out/index.html", &size_bytes);
+    assert_non_null(strstr(page, "sheet/999.jpg"));
+    free(page);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        fixture_test(both_modes_give_the_same_bytes),
+        fixture_test(tokens_add_up_to_the_budget),
+        fixture_test(one_image_does_not_depend_on_its_company),
+        fixture_test(images_are_found_in_every_way),
+        fixture_test(paths_may_come_on_standard_input),
+        fixture_test(bad_images_are_skipped_and_named),
+        fixture_test(a_bad_image_may_stop_the_run),
+        fixture_test(nothing_but_bad_images_is_said),
+        fixture_test(tiny_images_have_one_answer),
+        fixture_test(queries_come_in_every_form),
+        fixture_test(every_mistake_is_told_with_its_place),
+        fixture_test(a_value_may_be_set_from_outside),
+        fixture_test(what_is_not_written_cannot_be_verified),
+        fixture_test(a_cancelled_run_leaves_nothing),
+        fixture_test(files_of_others_stay_in_the_folder),
+        fixture_test(a_thousand_images_pass),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
