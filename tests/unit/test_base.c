@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/copy.h"
 #include "base/hash.h"
+#include "base/numa.h"
 #include "base/signal.h"
 #include "support/unit.h"
 
@@ -172,9 +173,43 @@ static void signals_wake_and_order_two_threads(void **state)
     assert_int_equal(2 * ROUNDS, pair.value);
 }
 
+/* ---- numa ---- */
+
+static void node_lists_are_read(void **state)
+{
+    (void)state;
+    cpu_set_t set;
+    assert_true(mr__numa_parse("0-3,8,10-11\n", &set));
+    assert_int_equal(7, CPU_COUNT(&set));
+    assert_true(CPU_ISSET(3, &set) && CPU_ISSET(8, &set) && CPU_ISSET(11, &set));
+    assert_false(CPU_ISSET(9, &set));
+    assert_true(mr__numa_parse("5", &set));
+    assert_int_equal(1, CPU_COUNT(&set));
+    const char *bad[] = { "", "\n", "a", "1-", "3-1", "0-99999999", "1,,2", "1;2", "-1" };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(mr__numa_parse(bad[i], &set));
+}
+
+static void thread_comes_back_from_a_node(void **state)
+{
+    (void)state;
+    cpu_set_t before, after;
+    assert_int_equal(0, sched_getaffinity(0, sizeof before, &before));
+    const int nodes[] = { -1, 0, 1000000 };
+    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++) {
+        struct mr__numa numa;
+        mr__numa_enter(nodes[i], &numa);
+        mr__numa_leave(&numa);
+        assert_int_equal(0, sched_getaffinity(0, sizeof after, &after));
+        assert_true(CPU_EQUAL(&before, &after));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(node_lists_are_read),
+        cmocka_unit_test(thread_comes_back_from_a_node),
         cmocka_unit_test(allocation_fails_when_the_countdown_ends),
         cmocka_unit_test(allocation_of_an_array_too_large_to_count_fails),
         cmocka_unit_test(pages_are_zero_and_aligned),
