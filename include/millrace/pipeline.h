@@ -14,6 +14,13 @@
  * A slot is written again only after everything that read it has ended. Memory does not grow with the
  * number of items: it is slots times the sizes on the edges.
  *
+ * Several devices (mr_pipeline_options.devices) each run the whole chain, a *lane* each. A parcel goes to
+ * the lane that has room first; results come in item order all the same. A device that fails is taken
+ * out: what it had not delivered runs elsewhere, and the report says so. Where copies of fewer devices
+ * at once are faster, fewer are given work. Stages that keep their order (replicas 0 or 1) cannot be
+ * run so. Calls of one lane come from one thread, calls of different lanes at the same time; `lend` is
+ * called by one of them at a time, in any order, once for each item.
+ *
  * Ownership  mr_pipeline_create gives; mr_pipeline_destroy takes (it cancels a run and waits). Contexts
  *            and lent memory are borrowed until the run has ended.
  * Threads    Build and run from one thread. One thread calls the source, one submits all stages, one
@@ -33,6 +40,8 @@ extern "C" {
 #endif
 
 typedef struct mr_pipeline mr_pipeline;
+
+#define MR_PIPELINE_DEVICE_LIMIT 64
 
 /* A source, stage or sink of one pipeline: 1, 2, 3... in the order of adding. 0 is none. */
 typedef uint32_t mr_node;
@@ -60,6 +69,10 @@ typedef struct mr_pipeline_options {
     /* Sample device times for the report (timing events on one parcel in sixteen). Without it
      * busy times are of the host's view. */
     bool is_measured;
+    /* Data-parallel: every stage without a device of its own runs on each of these (1 to
+     * MR_PIPELINE_DEVICE_LIMIT, no two alike; the list is copied, the devices are borrowed). */
+    mr_device *const *devices;
+    uint32_t device_count;
 } mr_pipeline_options;
 
 MR_API MR_MUST_USE mr_status mr_pipeline_create(const mr_pipeline_options *options,
@@ -140,6 +153,7 @@ typedef struct mr_stage_call {
     size_t device_sizes_offset;
     /* For mr_launch: 1 where parcels, not slices of one, are spread over the workers; else 0. */
     uint32_t slice_limit;
+    uint32_t lane; /* the place of `device` among the pipeline's devices; 0 where there is one */
 } mr_stage_call;
 
 /* Enqueues the stage's work for call->item_count items and returns; must not wait for it. */
@@ -158,6 +172,7 @@ typedef struct mr_host_call {
     size_t *output_sizes;
     uint32_t replica;
     uint32_t attempt;
+    uint32_t lane; /* of the pipeline's devices, the one that the parcel went to */
 } mr_host_call;
 typedef mr_status (*mr_stage_work)(void *context, mr_host_call *call);
 
@@ -165,7 +180,8 @@ typedef mr_status (*mr_stage_work)(void *context, mr_host_call *call);
 
 typedef struct mr_stage_options {
     const char *name;
-    mr_device *device;      /* required; where the stage's stream and output live */
+    /* Where the stage's stream and output live. NULL: each of the pipeline's devices. */
+    mr_device *device;
     mr_stage_submit submit; /* one of submit and work */
     /* Host work: runs on the CPU device, whatever `device` its neighbours have; `device` must be
      * a CPU device. */
@@ -276,6 +292,17 @@ typedef struct mr_skipped_item {
     char words[256];
 } mr_skipped_item;
 
+/* What one of the pipeline's devices did. */
+typedef struct mr_device_report {
+    char device[32];
+    uint32_t lane;
+    uint64_t items, parcels, bytes; /* that it brought to the sinks; bytes as they came in */
+    uint64_t items_moved;           /* taken from it when it was lost, and run elsewhere */
+    bool is_lost;                   /* it failed and was taken out; `status` and `words` say why */
+    mr_status status;
+    char words[256];
+} mr_device_report;
+
 typedef struct mr_pipeline_report {
     /* items_in = items_out + items_skipped on success. */
     uint64_t items_in, items_out, items_skipped;
@@ -294,6 +321,9 @@ typedef struct mr_pipeline_report {
     size_t bottleneck;              /* index into nodes: the busiest */
     const mr_skipped_item *skipped; /* the first 1024 in item order */
     size_t skipped_count;
+    const mr_device_report *devices; /* with several devices, in their order */
+    size_t device_count;
+    uint32_t devices_at_once; /* that were given work in turn at the end; see several devices */
 } mr_pipeline_report;
 
 /* Of the last run. Borrowed until the next run or destroy. MR_E_STATE before the first or while

@@ -3,7 +3,7 @@
  * A pipeline as its owner sees it: made, given nodes, destroyed. What each option may be is checked
  * here; whether the nodes fit together, when it starts (pipeline_check.c).
  */
-#include "flow/pipeline.h"
+#include "flow/pipeline_fleet.h"
 
 #include "base/alloc.h"
 
@@ -11,6 +11,28 @@
 #include <string.h>
 
 enum { SLOT_LIMIT = 1024, NODE_LIMIT = 4096 };
+
+static mr_status check_devices(const mr_pipeline_options *options)
+{
+    if (options->device_count > MR_PIPELINE_DEVICE_LIMIT)
+        return mr_error_set(MR_E_INVALID, "pipeline: device_count is %u; it may be up to %d",
+                            options->device_count, MR_PIPELINE_DEVICE_LIMIT);
+    if (!options->devices != !options->device_count)
+        return mr_error_set(MR_E_INVALID, "pipeline: devices is %s, but device_count is %u",
+                            options->devices ? "given" : "NULL", options->device_count);
+    for (uint32_t i = 0; i < options->device_count; i++) {
+        if (!options->devices[i])
+            return mr_error_set(MR_E_INVALID, "pipeline: devices[%u] is NULL", i);
+        for (uint32_t k = 0; k < i; k++) {
+            if (options->devices[k] == options->devices[i])
+                return mr_error_set(MR_E_INVALID,
+                                    "pipeline: devices[%u] and devices[%u] are both "
+                                    "%s: name each once",
+                                    k, i, mr_device_id(options->devices[i]));
+        }
+    }
+    return MR_OK;
+}
 
 static mr_status check_options(const mr_pipeline_options *options)
 {
@@ -22,6 +44,9 @@ static mr_status check_options(const mr_pipeline_options *options)
         return mr_error_set(MR_E_INVALID,
                             "pipeline: parcel_items is %u; it may be 1 to %u, or 0 for auto",
                             options->parcel_items, MR__PARCEL_LIMIT);
+    const mr_status status = check_devices(options);
+    if (status)
+        return status;
     if (options->on_error != MR_ERROR_STOP && options->on_error != MR_ERROR_SKIP)
         return mr_error_set(MR_E_INVALID,
                             "pipeline: on_error is %d; it is MR_ERROR_STOP or "
@@ -43,7 +68,17 @@ mr_status mr_pipeline_create(const mr_pipeline_options *options, mr_pipeline **o
     mr_pipeline *pipeline = mr__zalloc_aligned(MR__LINE, sizeof *pipeline);
     if (!pipeline)
         return mr_error_set(MR_E_NO_MEMORY, "pipeline: out of host memory");
+    if (options->device_count) {
+        pipeline->devices = mr__zalloc_array(options->device_count, sizeof *pipeline->devices);
+        if (!pipeline->devices) {
+            mr__free(pipeline);
+            return mr_error_set(MR_E_NO_MEMORY, "pipeline: out of host memory");
+        }
+        memcpy(pipeline->devices, options->devices,
+               options->device_count * sizeof *pipeline->devices);
+    }
     pipeline->options = *options;
+    pipeline->options.devices = pipeline->devices;
     snprintf(pipeline->name, sizeof pipeline->name, "%s",
              options->name ? options->name : "pipeline");
     pipeline->options.name = pipeline->name;
@@ -67,6 +102,8 @@ void mr_pipeline_destroy(mr_pipeline *pipeline)
     mr__run_destroy(pipeline);
     mr__report_clear(pipeline);
     mr__plan_destroy(pipeline->plan);
+    mr__fleet_forget(pipeline);
+    mr__free(pipeline->devices);
     mr__free(pipeline->nodes);
     pthread_cond_destroy(&pipeline->cond);
     pthread_mutex_destroy(&pipeline->mutex);
@@ -112,6 +149,7 @@ static mr_status begin_node(mr_pipeline *pipeline, mr_node_kind kind, const char
     mr__run_destroy(pipeline);
     mr__plan_destroy(pipeline->plan);
     pipeline->plan = NULL;
+    mr__fleet_forget(pipeline);
     struct mr__node *node = &pipeline->nodes[pipeline->node_count];
     memset(node, 0, sizeof *node);
     node->id = pipeline->node_count + 1;
@@ -178,18 +216,27 @@ mr_status mr_pipeline_add_source(mr_pipeline *pipeline, const mr_source_options 
     return MR_OK;
 }
 
-static mr_status check_stage(const struct mr__node *node, const mr_stage_options *options)
+/* Where the stage runs; NULL for each of several devices. */
+static mr_device *device_of(const mr_pipeline *pipeline, const mr_stage_options *options)
 {
-    if (!options->device)
+    return options->device || pipeline->options.device_count != 1 ? options->device
+                                                                  : pipeline->devices[0];
+}
+
+static mr_status check_stage(const mr_pipeline *pipeline, const struct mr__node *node,
+                             const mr_stage_options *options)
+{
+    const mr_device *device = device_of(pipeline, options);
+    if (!device && !pipeline->options.device_count)
         return mr_error_set(MR_E_INVALID, "stage '%s' has no device", node->name);
     if (!options->submit == !options->work)
         return mr_error_set(MR_E_INVALID, "stage '%s' has %s: give one", node->name,
                             options->submit ? "both `submit` and `work`"
                                             : "neither `submit` nor `work`");
-    if (options->work && !mr__device_is_host(options->device))
+    if (options->work && (!device || !mr__device_is_host(device)))
         return mr_error_set(MR_E_INVALID,
                             "stage '%s' does host work, but its device is %s: give it a CPU device",
-                            node->name, mr_device_id(options->device));
+                            node->name, device ? mr_device_id(device) : "each of the pipeline's");
     if (options->has_no_output && (options->output_bytes || options->is_in_place))
         return mr_error_set(MR_E_INVALID, "stage '%s' has no output, but %s", node->name,
                             options->is_in_place ? "is to work in place" : "output_bytes is set");
@@ -219,12 +266,13 @@ mr_status mr_pipeline_add_stage(mr_pipeline *pipeline, const mr_stage_options *o
     mr_status status = begin_node(pipeline, MR_NODE_STAGE, options->name, &node);
     if (status)
         return status;
-    status = check_stage(node, options);
+    status = check_stage(pipeline, node, options);
     if (status)
         return status;
 
     node->stage = *options;
     node->stage.name = NULL;
+    node->stage.device = device_of(pipeline, options);
     set_inputs(pipeline, node, options->inputs, MR_NODE_INPUT_LIMIT);
     end_node(pipeline, node, out);
     return MR_OK;

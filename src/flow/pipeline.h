@@ -188,6 +188,10 @@ struct mr__slot {
     struct mr__stretches lent; /* by the source */
     struct mr__crew_ticket ticket;
     bool is_staging;
+    /* Where another leg had the same items, begun and not delivered: item k is item origin_first + k
+     * there, and what sinks lent for it is used again. NULL: nowhere. */
+    const struct mr__slot *origin;
+    uint32_t origin_first;
     /* Items in it while the source fills it, MR__WRITING while one is being noted, MR__SEALED after. */
     alignas(MR__LINE) _Atomic uint32_t fill;
 };
@@ -234,7 +238,6 @@ struct mr__count {
 
 /* The source's side; only the thread that calls the source touches it. */
 struct mr__feed {
-    uint64_t opened; /* the parcel being filled */
     uint64_t next_index;
     mr_source_item held; /* an item that did not fit the parcel it came in */
     bool has_held;
@@ -283,7 +286,8 @@ struct mr__run {
     mr_device *clock_device;
     uint64_t item_count; /* expected; 0 = unknown */
 
-    struct mr__feed feed;
+    struct mr__feed own_feed, *feed; /* its own, or the one that all legs of a fleet share */
+    uint64_t opened;                 /* the parcel being filled; by who fills */
     struct mr__bell source_bell, submit_bell;
     uint64_t begun;       /* parcels that the submitter has begun */
     uint64_t given_back;  /* parcels whose lent items went back */
@@ -307,8 +311,14 @@ struct mr__run {
 
 enum mr__phase { MR__IDLE, MR__RUNNING, MR__WAITED };
 
+struct mr__leg;
+struct mr__fleet;
+
 struct mr_pipeline {
     mr_pipeline_options options;
+    mr_device **devices;     /* of the options */
+    struct mr__fleet *fleet; /* over several devices, instead of plan and run; else NULL */
+    struct mr__leg *leg;     /* whose part of a fleet this is, or NULL */
     char name[64];
     struct mr__node *nodes;
     uint32_t node_count, node_capacity;
@@ -354,6 +364,9 @@ void mr__plan_unbuild(struct mr__plan *plan);
 /* Adds item `item` at `spot`; false when it does not follow the last one and the list is full. */
 bool mr__stretches_add(struct mr__stretches *stretches, uint32_t item, const struct mr__spot *spot,
                        size_t stride);
+/* Where an item is. */
+struct mr__spot mr__stretches_spot(const struct mr__stretches *stretches, uint32_t item,
+                                   size_t stride);
 /* The host address of an item, NULL where the host cannot reach it. */
 char *mr__stretches_host(const struct mr__stretches *stretches, uint32_t item, size_t stride);
 /* Copies items [0, count) in as few pieces as can be, joining over gaps of at most `gap_limit`. */
@@ -370,6 +383,18 @@ void mr__stretches_carry(struct mr__crew *crew, struct mr__crew_ticket *ticket,
 
 /* Fills parcels until the source ends. The source's thread. */
 void *mr__source_main(void *pipeline);
+/* The next slot of a pipeline that has one free, to be filled from that item on. */
+struct mr__slot *mr__source_open(mr_pipeline *pipeline, uint64_t first_index);
+bool mr__source_has_slot(const mr_pipeline *pipeline);
+/* Fills and ships the opened slot. False when there was nothing more to put into it. */
+bool mr__source_fill(mr_pipeline *pipeline, struct mr__slot *slot, bool is_shared);
+/* Ends the filling of a slot by another thread, which takes what it still gets elsewhere. The slot goes
+ * out with what it has. */
+void mr__source_seal(mr_pipeline *pipeline, struct mr__slot *slot);
+/* Fills and ships the opened slot with items of a slot of another pipeline of the same nodes, from item
+ * *done on, as many as fit together. */
+mr_status mr__source_refill(mr_pipeline *pipeline, struct mr__slot *slot, struct mr__slot *from,
+                            bool is_begun, uint32_t *done, uint32_t count);
 /* Fills and ships one parcel; false when there was none to fill or no slot. Inline sources. */
 bool mr__source_step(mr_pipeline *pipeline);
 /* Takes the part-filled parcel away from a source that is busy elsewhere. Submitter only. */
@@ -451,6 +476,8 @@ void mr__run_fail_item(struct mr__slot *slot, uint32_t item, const struct mr__no
 void mr__run_stop(mr_pipeline *pipeline, uint64_t index, mr_status status, const char *words);
 /* Streams or the machine failed: nothing more is delivered. Words are this thread's. */
 void mr__run_abort(mr_pipeline *pipeline, mr_status status, const char *where);
+/* Wakes the run's submitter and sinks. */
+void mr__run_ring(struct mr__run *run);
 /* The source is not asked again; wakes it. */
 void mr__run_end_source(mr_pipeline *pipeline);
 /* This thread's words, or the status's text when a callback gave none; then forgets them. */
@@ -458,12 +485,23 @@ void mr__words_take(mr_status status, char words[MR_ERROR_BYTES]);
 
 /* ---- pipeline_run.c ---- */
 
+/* Makes the run of a pipeline that has a plan. */
+mr_status mr__run_create(mr_pipeline *pipeline);
+/* Starts the threads that it needs. Where that fails some may run: abort and join. */
+mr_status mr__run_start(mr_pipeline *pipeline, bool is_submitter_apart);
+void mr__run_join(struct mr__run *run);
+/* Waits for what is still queued. */
+void mr__run_quiet_streams(const struct mr__plan *plan);
+void mr__run_quiet_crews(const struct mr__plan *plan);
 void mr__run_destroy(mr_pipeline *pipeline);
 /* A thread of the run does nothing more. */
 void mr__run_leave(mr_pipeline *pipeline);
 
 /* ---- pipeline_report.c ---- */
 
+/* The node reports of one run, plan->report_count of them. */
+void mr__report_nodes(const mr_pipeline *pipeline, mr_node_report *nodes, uint64_t elapsed_ns);
+void mr__report_overlap(mr_pipeline_report *report);
 /* Counts a parcel whose work has ended, and reads its times. The first sink's thread. */
 void mr__report_settle(struct mr__slot *slot);
 /* Makes the report of the run that has ended. */

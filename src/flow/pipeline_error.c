@@ -3,7 +3,7 @@
  * What happens when something fails: an item is skipped, the run stops before an item, or the run is
  * aborted. Whatever the order in which failures are found, the lowest item's is the one that is told.
  */
-#include "flow/pipeline.h"
+#include "flow/pipeline_fleet.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -30,6 +30,10 @@ void mr__run_end_source(mr_pipeline *pipeline)
 void mr__run_stop(mr_pipeline *pipeline, uint64_t index, mr_status status, const char *words)
 {
     struct mr__run *run = pipeline->run;
+    if (pipeline->leg) {
+        mr__leg_stop(pipeline->leg, index, status, words);
+        return;
+    }
     pthread_mutex_lock(&run->mutex);
     if (!run->failure.status || index < run->failure.index) {
         run->failure.status = status;
@@ -57,7 +61,16 @@ void mr__run_abort(mr_pipeline *pipeline, mr_status status, const char *where)
         atomic_store(&run->is_aborted, true);
     }
     pthread_mutex_unlock(&run->mutex);
-    mr__run_end_source(pipeline);
+    if (pipeline->leg)
+        mr__leg_aborted(pipeline->leg);
+    else
+        mr__run_end_source(pipeline);
+    mr__run_ring(run);
+}
+
+void mr__run_ring(struct mr__run *run)
+{
+    mr__bell_ring(&run->submit_bell);
     for (uint32_t i = 0; i < run->sink_count; i++)
         mr__bell_ring(&run->sinks[i].bell);
 }
@@ -104,6 +117,12 @@ void mr__run_fail_item(struct mr__slot *slot, uint32_t item, const struct mr__no
     const mr_status told = status < 0 ? status : MR_E_CALLBACK;
     snprintf(full, sizeof full, "stage '%s', item %llu: %.800s", node->name,
              (unsigned long long)index, words);
+    /* Not the item's fault: another device may do it. */
+    if (slot->pipeline->leg && node->stage.submit && mr__leg_is_lost(slot->pipeline->leg, status)) {
+        mr__run_abort(slot->pipeline, mr_error_set(status, "%s", full),
+                      mr_device_id(node->stage.device));
+        return;
+    }
     if (slot->pipeline->options.on_error == MR_ERROR_SKIP)
         skip_item(slot, item, node, told, full);
     else

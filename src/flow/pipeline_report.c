@@ -83,7 +83,7 @@ static void report_step(const mr_pipeline *pipeline, uint32_t index, mr_node_rep
     finish_node(node, run->items_settled, tally->busy_ns, tally->sampled_items, elapsed_ns);
 }
 
-static void report_nodes(const mr_pipeline *pipeline, mr_node_report *nodes, uint64_t elapsed_ns)
+void mr__report_nodes(const mr_pipeline *pipeline, mr_node_report *nodes, uint64_t elapsed_ns)
 {
     const struct mr__plan *plan = pipeline->plan;
     const struct mr__run *run = pipeline->run;
@@ -101,7 +101,7 @@ static void report_nodes(const mr_pipeline *pipeline, mr_node_report *nodes, uin
     }
 }
 
-static void report_overlap(mr_pipeline_report *report)
+void mr__report_overlap(mr_pipeline_report *report)
 {
     uint64_t sum = 0, longest = 0;
     for (size_t i = 0; i < report->node_count; i++) {
@@ -128,7 +128,7 @@ mr_status mr__report_make(mr_pipeline *pipeline)
         return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of memory for the report",
                             pipeline->name);
     const uint64_t elapsed_ns = run->ended_ns - run->started_ns;
-    report_nodes(pipeline, nodes, elapsed_ns);
+    mr__report_nodes(pipeline, nodes, elapsed_ns);
     pipeline->report = (mr_pipeline_report){
         .items_in = run->items_in,
         .items_out = run->sinks[0].items,
@@ -147,7 +147,7 @@ mr_status mr__report_make(mr_pipeline *pipeline)
         .skipped = run->skipped,
         .skipped_count = run->skipped_count,
     };
-    report_overlap(&pipeline->report);
+    mr__report_overlap(&pipeline->report);
     pipeline->has_report = true;
     return MR_OK;
 }

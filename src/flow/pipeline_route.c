@@ -299,7 +299,7 @@ static void route_sink_memory(struct mr__plan *plan)
     }
 }
 
-static void route_in_place(struct mr__plan *plan)
+static void route_in_place(struct mr__plan *plan, bool is_leg)
 {
     for (uint32_t i = 0; i < plan->step_count; i++) {
         const struct mr__step *step = &plan->steps[i];
@@ -307,8 +307,9 @@ static void route_in_place(struct mr__plan *plan)
             continue;
         struct mr__image *output = &plan->images[step->output];
         const struct mr__image *input = &plan->images[step->inputs[0]];
-        const bool is_lent =
-            input->step == MR__NONE && plan->is_source_lending && !plan->is_source_staged;
+        /* A fleet's source items must stay as they are: another device may have to read them. */
+        const bool is_lent = input->step == MR__NONE &&
+                             (is_leg || (plan->is_source_lending && !plan->is_source_staged));
         if (input->reader_count == 1 && !is_lent && output->lender == MR__NONE &&
             plan->edges[input->edge].item_bytes == plan->edges[output->edge].item_bytes)
             output->root = input->root;
@@ -427,7 +428,7 @@ mr_status mr__plan_route(mr_pipeline *pipeline, struct mr__plan *plan)
     find_watched(plan);
     route_source_memory(plan);
     route_sink_memory(plan);
-    route_in_place(plan);
+    route_in_place(plan, pipeline->leg);
     for (uint32_t i = 0; i < plan->image_count; i++)
         place_memory(plan, i);
     share_in_lanes(plan);

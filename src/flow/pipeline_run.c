@@ -2,7 +2,7 @@
 /*
  * A run from start to end: its threads, how others look at it or end it early, and its outcome.
  */
-#include "flow/pipeline.h"
+#include "flow/pipeline_fleet.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -43,7 +43,7 @@ void mr__run_destroy(mr_pipeline *pipeline)
     free_run(run);
 }
 
-static mr_status create_run(mr_pipeline *pipeline, struct mr__run **out)
+static mr_status create_run(const mr_pipeline *pipeline, struct mr__run **out)
 {
     const struct mr__plan *plan = pipeline->plan;
     *out = NULL;
@@ -55,6 +55,7 @@ static mr_status create_run(mr_pipeline *pipeline, struct mr__run **out)
     pthread_mutex_init(&run->retire_mutex, NULL);
     pthread_mutex_init(&run->mutex, NULL);
     atomic_store(&run->stop_index, UINT64_MAX);
+    run->feed = pipeline->leg ? mr__leg_feed(pipeline->leg) : &run->own_feed;
     run->clock_device = plan->clock_device;
     run->item_count = plan->item_count;
 
@@ -70,11 +71,24 @@ static mr_status create_run(mr_pipeline *pipeline, struct mr__run **out)
     }
     run->sink_count = sink_count;
     for (uint32_t i = 0; i < sink_count; i++) {
-        run->sinks[i].pipeline = pipeline;
+        run->sinks[i].pipeline = (mr_pipeline *)pipeline;
         run->sinks[i].sink = i;
         mr__bell_init(&run->sinks[i].bell);
     }
     *out = run;
+    return MR_OK;
+}
+
+mr_status mr__run_create(mr_pipeline *pipeline)
+{
+    struct mr__run *run;
+    const mr_status status = create_run(pipeline, &run);
+    if (status)
+        return status;
+    atomic_store(&run->started_ns, mr_device_now_ns(pipeline->plan->clock_device));
+    pthread_mutex_lock(&pipeline->mutex);
+    pipeline->run = run;
+    pthread_mutex_unlock(&pipeline->mutex);
     return MR_OK;
 }
 
@@ -83,9 +97,12 @@ static mr_status create_run(mr_pipeline *pipeline, struct mr__run **out)
 void mr__run_leave(mr_pipeline *pipeline)
 {
     pthread_mutex_lock(&pipeline->mutex);
-    if (--pipeline->threads_left == 0)
+    const bool is_last = --pipeline->threads_left == 0;
+    if (is_last)
         pthread_cond_broadcast(&pipeline->cond);
     pthread_mutex_unlock(&pipeline->mutex);
+    if (is_last && pipeline->leg)
+        mr__leg_ended(pipeline->leg);
 }
 
 static void *submit_thread(void *context)
@@ -112,18 +129,25 @@ static mr_status start_thread(mr_pipeline *pipeline, pthread_t *thread, bool *is
                         pipeline->name, error);
 }
 
+/* A leg's sinks wait for their turn, which no submitter may: each has a thread. */
+static bool has_own_thread(const mr_pipeline *pipeline, uint32_t sink)
+{
+    const struct mr__plan *plan = pipeline->plan;
+    return pipeline->leg || (sink < plan->sink_count && !plan->sinks[sink].node->is_inline);
+}
+
 /* The submitter comes last: until it runs, nobody else finds anything to do but the source. */
-static mr_status start_threads(mr_pipeline *pipeline, bool is_submitter_apart)
+mr_status mr__run_start(mr_pipeline *pipeline, bool is_submitter_apart)
 {
     const struct mr__plan *plan = pipeline->plan;
     struct mr__run *run = pipeline->run;
     mr_status status = MR_OK;
-    for (uint32_t i = 0; !status && i < plan->sink_count; i++) {
+    for (uint32_t i = 0; !status && i < run->sink_count; i++) {
         struct mr__sink_run *sink = &run->sinks[i];
-        if (!plan->sinks[i].node->is_inline)
+        if (has_own_thread(pipeline, i))
             status = start_thread(pipeline, &sink->thread, &sink->has_thread, mr__sink_main, sink);
     }
-    if (!status && !plan->source->is_inline)
+    if (!status && !plan->source->is_inline && !pipeline->leg)
         status = start_thread(pipeline, &run->source_thread, &run->has_source_thread,
                               mr__source_main, pipeline);
     if (!status && is_submitter_apart)
@@ -132,10 +156,11 @@ static mr_status start_threads(mr_pipeline *pipeline, bool is_submitter_apart)
     return status;
 }
 
-static void join_threads(struct mr__run *run)
+void mr__run_join(struct mr__run *run)
 {
     if (run->has_submit_thread)
         pthread_join(run->submit_thread, NULL);
+    run->has_submit_thread = false; /* a fleet may have to wait for the submitter first */
     if (run->has_source_thread)
         pthread_join(run->source_thread, NULL);
     for (uint32_t i = 0; i < run->sink_count; i++) {
@@ -147,7 +172,7 @@ static void join_threads(struct mr__run *run)
 /* ---- the end ---- */
 
 /* After an early end, work may still be queued. Its failures have been told already. */
-static void quiet_streams(const struct mr__plan *plan)
+void mr__run_quiet_streams(const struct mr__plan *plan)
 {
     for (uint32_t i = 0; i < plan->group_count; i++) {
         for (uint32_t k = 0; k < plan->groups[i].stream_count; k++) {
@@ -157,7 +182,7 @@ static void quiet_streams(const struct mr__plan *plan)
     }
 }
 
-static void quiet_crews(const struct mr__plan *plan)
+void mr__run_quiet_crews(const struct mr__plan *plan)
 {
     for (uint32_t i = 0; i < plan->slot_count; i++) {
         struct mr__slot *slot = &plan->slots[i];
@@ -183,8 +208,8 @@ static void give_back_rest(mr_pipeline *pipeline)
         const struct mr__slot *slot = mr__slot_of(plan, n);
         source->give_back(source->context, slot->first_index, slot->item_count);
     }
-    if (run->feed.has_held)
-        source->give_back(source->context, run->feed.next_index, 1);
+    if (run->feed->has_held)
+        source->give_back(source->context, run->feed->next_index, 1);
 }
 
 /* Every item that came in came out of every sink or is listed. */
@@ -212,7 +237,7 @@ static mr_status outcome_of(const mr_pipeline *pipeline)
     const mr_status status = check_counts(pipeline);
     if (status)
         return status;
-    if (run->is_cancelled && run->feed.was_cut)
+    if (run->is_cancelled && run->feed->was_cut)
         return mr_error_set(MR_E_CANCELLED, "pipeline '%s' was cancelled after %llu items",
                             pipeline->name, (unsigned long long)run->items_in);
     return MR_OK;
@@ -222,7 +247,9 @@ static mr_status outcome_of(const mr_pipeline *pipeline)
 static mr_status finish_run(mr_pipeline *pipeline)
 {
     struct mr__run *run = pipeline->run;
-    join_threads(run);
+    if (pipeline->fleet)
+        return mr__fleet_finish(pipeline);
+    mr__run_join(run);
     pthread_mutex_lock(&pipeline->mutex);
     pipeline->phase = MR__WAITED; /* cancel finds nothing to do from here on */
     while (pipeline->callers)
@@ -230,8 +257,8 @@ static mr_status finish_run(mr_pipeline *pipeline)
     pthread_mutex_unlock(&pipeline->mutex);
 
     if (run->failure.status || mr__count_get(&run->retired) != mr__count_get(&run->filled))
-        quiet_streams(pipeline->plan);
-    quiet_crews(pipeline->plan);
+        mr__run_quiet_streams(pipeline->plan);
+    mr__run_quiet_crews(pipeline->plan);
     give_back_rest(pipeline);
     atomic_store(&run->ended_ns, mr_device_now_ns(pipeline->plan->clock_device));
 
@@ -282,16 +309,10 @@ static mr_status prepare(mr_pipeline *pipeline)
     if (status)
         return status;
 
-    struct mr__run *run;
-    status = create_run(pipeline, &run);
-    if (status)
-        return status;
-    atomic_store(&run->started_ns, mr_device_now_ns(pipeline->plan->clock_device));
-    pthread_mutex_lock(&pipeline->mutex);
-    pipeline->run = run;
-    pipeline->phase = MR__RUNNING;
-    pthread_mutex_unlock(&pipeline->mutex);
-    return MR_OK;
+    status = mr__run_create(pipeline);
+    if (!status)
+        set_phase(pipeline, MR__RUNNING);
+    return status;
 }
 
 /* Some threads run, another could not be had. */
@@ -309,12 +330,15 @@ static mr_status start(mr_pipeline *pipeline, bool is_submitter_apart)
     mr_status status = enter(pipeline);
     if (status)
         return status;
-    status = prepare(pipeline);
+    const bool is_fleet = pipeline->options.device_count > 1;
+    status = is_fleet ? mr__fleet_start(pipeline, is_submitter_apart) : prepare(pipeline);
     if (status) {
         set_phase(pipeline, MR__IDLE);
         return status;
     }
-    status = start_threads(pipeline, is_submitter_apart);
+    if (is_fleet)
+        return MR_OK;
+    status = mr__run_start(pipeline, is_submitter_apart);
     return status ? give_up_start(pipeline, status) : MR_OK;
 }
 
@@ -328,7 +352,10 @@ mr_status mr_pipeline_run(mr_pipeline *pipeline)
     const mr_status status = start(pipeline, false);
     if (status)
         return status;
-    mr__submit_main(pipeline);
+    if (pipeline->fleet)
+        mr__fleet_main(pipeline->fleet);
+    else
+        mr__submit_main(pipeline);
     return mr_pipeline_wait(pipeline, MR_FOREVER);
 }
 
@@ -376,12 +403,22 @@ static void leave_run(mr_pipeline *pipeline)
     pthread_mutex_unlock(&pipeline->mutex);
 }
 
+static void end_early(mr_pipeline *pipeline, bool is_cancel)
+{
+    if (pipeline->fleet) {
+        mr__fleet_cancel(pipeline->fleet, is_cancel);
+        return;
+    }
+    if (is_cancel)
+        atomic_store(&pipeline->run->is_cancelled, true);
+    mr__run_end_source(pipeline);
+}
+
 void mr_pipeline_cancel(mr_pipeline *pipeline)
 {
     if (!pipeline || !enter_run(pipeline))
         return;
-    atomic_store(&pipeline->run->is_cancelled, true);
-    mr__run_end_source(pipeline);
+    end_early(pipeline, true);
     leave_run(pipeline);
 }
 
@@ -389,7 +426,7 @@ void mr_pipeline_drain(mr_pipeline *pipeline)
 {
     if (!pipeline || !enter_run(pipeline))
         return;
-    mr__run_end_source(pipeline);
+    end_early(pipeline, false);
     leave_run(pipeline);
 }
 
@@ -399,7 +436,9 @@ void mr_pipeline_progress(const mr_pipeline *pipeline, mr_pipeline_progress_now 
     *out = (mr_pipeline_progress_now){ 0 };
     pthread_mutex_lock(&asked->mutex);
     struct mr__run *run = asked->run;
-    if (run) {
+    if (asked->fleet)
+        mr__fleet_progress(asked->fleet, out);
+    else if (run) {
         const uint64_t ended = atomic_load(&run->ended_ns);
         const uint64_t now = ended ? ended : mr_device_now_ns(run->clock_device);
         out->items_in = atomic_load(&run->items_in);

@@ -6,12 +6,27 @@
  * Every sink waits for the whole parcel, not only for its own branch: an item that fails anywhere is
  * left out everywhere.
  */
-#include "flow/pipeline.h"
+#include "flow/pipeline_fleet.h"
 
 #include <stdio.h>
 #include <string.h>
 
 /* ---- lending ---- */
+
+/* What the sink has lent for the same item before, where it went to a device that failed. */
+static bool find_lent(const struct mr__slot *slot, uint32_t id, uint32_t k, size_t capacity,
+                      struct mr__spot *spot)
+{
+    if (!slot->origin)
+        return false;
+    const struct mr__stretches *lent = &slot->origin->sinks[id].lent;
+    const uint32_t item = slot->origin_first + k;
+    if (!lent->count ||
+        item >= lent->list[lent->count - 1].first + lent->list[lent->count - 1].count)
+        return false;
+    *spot = mr__stretches_spot(lent, item, capacity);
+    return true;
+}
 
 static mr_status lend_item(const struct mr__sink *sink, uint64_t index, size_t capacity,
                            struct mr__spot *spot)
@@ -95,7 +110,12 @@ void mr__sink_lend(struct mr__slot *slot)
         const uint32_t count = mr__slot_live_items(slot);
         for (uint32_t k = 0; k < count; k++) {
             struct mr__spot spot;
-            const mr_status status = lend_item(sink, slot->first_index + k, stride, &spot);
+            mr_status status = MR_OK;
+            if (!find_lent(slot, i, k, stride, &spot)) {
+                mr__leg_lend_begin(slot->pipeline->leg);
+                status = lend_item(sink, slot->first_index + k, stride, &spot);
+                mr__leg_lend_end(slot->pipeline->leg);
+            }
             if (status) {
                 stop_at(slot, k, sink, status);
                 break;
@@ -218,7 +238,7 @@ static mr_status await_parcel(const struct mr__slot *slot, uint64_t timeout_ns)
 static void give_back(mr_pipeline *pipeline, const struct mr__slot *slot)
 {
     const mr_source_options *source = &pipeline->plan->source->source;
-    if (pipeline->plan->is_source_lending && source->give_back)
+    if (pipeline->plan->is_source_lending && source->give_back && !pipeline->leg)
         source->give_back(source->context, slot->first_index, slot->item_count);
 }
 
@@ -259,7 +279,9 @@ static void retire(struct mr__sink_run *sink, uint64_t delivered)
         retire_up_to(pipeline, delivered_by_all(run));
         pthread_mutex_unlock(&run->retire_mutex);
     }
-    if (run->has_source_thread) {
+    if (pipeline->leg)
+        mr__leg_retired(pipeline->leg);
+    if (run->has_source_thread || pipeline->leg) {
         mr__bell_ring(&run->source_bell);
         if (mr__source_is_stealable(pipeline))
             mr__bell_ring(&run->submit_bell);
@@ -268,8 +290,28 @@ static void retire(struct mr__sink_run *sink, uint64_t delivered)
     }
 }
 
+/* The same in a leg of a fleet: in turn with the others. */
+static void finish_in_turn(struct mr__sink_run *sink, struct mr__slot *slot)
+{
+    struct mr__leg *leg = sink->pipeline->leg;
+    const enum mr__turn turn = mr__leg_await_turn(leg, sink->sink, slot);
+    if (turn == MR__TURN_GONE)
+        return;
+    if (turn == MR__TURN_MINE) {
+        if (sink->sink == 0)
+            mr__report_settle(slot);
+        deliver(sink, slot);
+        mr__leg_pass_turn(leg, sink->sink, slot);
+    }
+    retire(sink, slot->number + 1);
+}
+
 static void finish_parcel(struct mr__sink_run *sink, struct mr__slot *slot)
 {
+    if (sink->pipeline->leg) {
+        finish_in_turn(sink, slot);
+        return;
+    }
     if (sink->sink == 0)
         mr__report_settle(slot);
     deliver(sink, slot);

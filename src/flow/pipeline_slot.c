@@ -2,7 +2,7 @@
 /*
  * What a plan is made of at run time: streams, slots with their memory and events, windows and crews.
  */
-#include "flow/pipeline.h"
+#include "flow/pipeline_fleet.h"
 
 #include "base/alloc.h"
 
@@ -47,13 +47,14 @@ static mr_status make_windows(struct mr__plan *plan)
     return MR_OK;
 }
 
-static mr_status make_crews(struct mr__plan *plan)
+static mr_status make_crews(const mr_pipeline *pipeline, struct mr__plan *plan)
 {
     bool is_staged_out = false;
     for (uint32_t i = 0; i < plan->sink_count; i++)
         is_staged_out |= plan->sinks[i].is_staged;
 
-    const uint32_t threads = mr__staging_threads(plan->is_source_staged && is_staged_out ? 2 : 1);
+    const uint32_t crews = plan->is_source_staged && is_staged_out ? 2 : 1;
+    const uint32_t threads = mr__staging_threads(crews * mr__leg_share(pipeline->leg));
     mr_status status = MR_OK;
     if (plan->is_source_staged)
         status = mr__crew_create(threads, &plan->crew_in);
@@ -227,7 +228,7 @@ mr_status mr__plan_build(mr_pipeline *pipeline, struct mr__plan *plan)
     if (!status)
         status = make_lanes(pipeline, plan);
     if (!status)
-        status = make_crews(plan);
+        status = make_crews(pipeline, plan);
     return status;
 }
 

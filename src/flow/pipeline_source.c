@@ -8,23 +8,30 @@
  */
 #include "flow/pipeline.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
 /* What became of a parcel that was being filled. */
 enum outcome { FILLED, STOLEN };
 
-static struct mr__slot *open_slot(mr_pipeline *pipeline)
+struct mr__slot *mr__source_open(mr_pipeline *pipeline, uint64_t first_index)
 {
     struct mr__run *run = pipeline->run;
-    struct mr__slot *slot = mr__slot_of(pipeline->plan, run->feed.opened);
-    slot->number = run->feed.opened;
-    slot->first_index = run->feed.next_index;
+    struct mr__slot *slot = mr__slot_of(pipeline->plan, run->opened);
+    slot->number = run->opened;
+    slot->first_index = first_index;
     slot->item_count = 0;
     slot->lent.count = 0;
+    slot->origin = NULL;
     slot->is_sampled = slot->number % MR__SAMPLE_PERIOD < 2;
     atomic_store_explicit(&slot->fill, 0, memory_order_release);
     return slot;
+}
+
+static struct mr__slot *open_next(mr_pipeline *pipeline)
+{
+    return mr__source_open(pipeline, pipeline->run->feed->next_index);
 }
 
 /* ---- one item ---- */
@@ -104,7 +111,7 @@ static bool note_item(const struct mr__plan *plan, struct mr__slot *slot, uint32
 static void note_held(mr_pipeline *pipeline, struct mr__slot *slot)
 {
     const struct mr__plan *plan = pipeline->plan;
-    struct mr__feed *feed = &pipeline->run->feed;
+    struct mr__feed *feed = pipeline->run->feed;
     if (!plan->is_source_lending) {
         char *target = slot->images[plan->edges[plan->source_edge].origin].spot.host;
         memmove(target, feed->held.data, feed->held.size_bytes);
@@ -119,7 +126,7 @@ static void note_held(mr_pipeline *pipeline, struct mr__slot *slot)
 
 static void end_feed(mr_pipeline *pipeline, mr_status status)
 {
-    struct mr__feed *feed = &pipeline->run->feed;
+    struct mr__feed *feed = pipeline->run->feed;
     feed->has_ended = true;
     if (status == MR_END)
         return;
@@ -135,7 +142,7 @@ static bool must_ship(const mr_pipeline *pipeline)
 {
     const struct mr__run *run = pipeline->run;
     const uint64_t retired = atomic_load_explicit(&run->retired.value, memory_order_relaxed);
-    return run->feed.opened - retired < pipeline->plan->ship_below;
+    return run->opened - retired < pipeline->plan->ship_below;
 }
 
 /* Asks for items until the parcel is full, should go, or the source has ended. */
@@ -144,13 +151,15 @@ static enum outcome fill_parcel(mr_pipeline *pipeline, struct mr__slot *slot, bo
     const struct mr__plan *plan = pipeline->plan;
     const mr_source_options *source = &plan->source->source;
     struct mr__run *run = pipeline->run;
-    struct mr__feed *feed = &run->feed;
+    struct mr__feed *feed = run->feed;
     const size_t stride = plan->edges[plan->source_edge].item_bytes;
     char *base = plan->is_source_lending
                      ? NULL
                      : slot->images[plan->edges[plan->source_edge].origin].spot.host;
     uint32_t count = 0;
     if (feed->has_held) {
+        if (is_shared && atomic_fetch_or(&slot->fill, MR__WRITING) & MR__SEALED)
+            return STOLEN;
         note_held(pipeline, slot);
         count = 1;
     }
@@ -197,7 +206,7 @@ static void fill_from_memory(mr_pipeline *pipeline, struct mr__slot *slot)
 {
     const struct mr__plan *plan = pipeline->plan;
     const mr_source_options *source = &plan->source->source;
-    struct mr__feed *feed = &pipeline->run->feed;
+    struct mr__feed *feed = pipeline->run->feed;
     const size_t stride = plan->edges[plan->source_edge].item_bytes;
     const size_t done = feed->next_index * stride;
     size_t *sizes = slot->sizes[plan->source_edge];
@@ -223,6 +232,58 @@ static void fill_from_memory(mr_pipeline *pipeline, struct mr__slot *slot)
     slot->lent.count = 1;
     feed->next_index += count;
     atomic_store_explicit(&slot->fill, count, memory_order_release);
+}
+
+/* ---- items that another pipeline did not deliver ---- */
+
+/* The item's bytes, as the source gave them to the slot `from`. */
+static bool refill_item(const struct mr__plan *plan, struct mr__slot *slot, uint32_t k,
+                        struct mr__slot *from, uint32_t item)
+{
+    const uint32_t edge = plan->source_edge;
+    const size_t stride = plan->edges[edge].item_bytes;
+    slot->sizes[edge][k] = from->sizes[edge][item];
+    if (plan->is_source_lending) {
+        const struct mr__spot spot = mr__stretches_spot(&from->lent, item, stride);
+        return mr__stretches_add(&slot->lent, k, &spot, stride);
+    }
+    const struct mr__plan *other = from->pipeline->plan;
+    const char *bytes = from->images[other->edges[edge].origin].spot.host + item * stride;
+    char *target = slot->images[plan->edges[edge].origin].spot.host + k * stride;
+    memcpy(target, bytes, slot->sizes[edge][k]);
+    return true;
+}
+
+static mr_status check_refilled(const struct mr__plan *plan, const struct mr__slot *slot)
+{
+    const bool is_read_by_host = !plan->may_source_scatter || plan->is_source_staged;
+    for (uint32_t i = 0; plan->is_source_lending && is_read_by_host && i < slot->lent.count; i++) {
+        if (!slot->lent.list[i].spot.host)
+            return mr_error_set(MR_E_INVALID,
+                                "device memory was lent, which the devices that are left cannot "
+                                "read: lend host memory");
+    }
+    return MR_OK;
+}
+
+static void ship(mr_pipeline *pipeline, struct mr__slot *slot, uint32_t count);
+
+mr_status mr__source_refill(mr_pipeline *pipeline, struct mr__slot *slot, struct mr__slot *from,
+                            bool is_begun, uint32_t *done, uint32_t count)
+{
+    const struct mr__plan *plan = pipeline->plan;
+    uint32_t k = 0;
+    slot->origin = is_begun ? from : from->origin;
+    slot->origin_first = *done + (is_begun ? 0 : from->origin_first);
+    while (k < plan->parcel_items && *done < count && refill_item(plan, slot, k, from, *done)) {
+        k++;
+        ++*done;
+    }
+    const mr_status status = check_refilled(plan, slot);
+    pipeline->run->opened++;
+    atomic_store_explicit(&slot->fill, k | MR__SEALED, memory_order_release);
+    ship(pipeline, slot, k);
+    return status;
 }
 
 /* ---- to the submitter ---- */
@@ -258,6 +319,23 @@ bool mr__source_steal(mr_pipeline *pipeline)
     return true;
 }
 
+void mr__source_seal(mr_pipeline *pipeline, struct mr__slot *slot)
+{
+    uint32_t count = atomic_load(&slot->fill);
+    while (!(count & MR__SEALED)) {
+        if (count & MR__WRITING) {
+            sched_yield(); /* an item's address is being noted */
+            count = atomic_load(&slot->fill);
+        } else if (atomic_compare_exchange_weak(&slot->fill, &count, count | MR__SEALED)) {
+            if (count)
+                ship(pipeline, slot, count);
+            return;
+        }
+    }
+    while (mr__count_get(&pipeline->run->filled) <= slot->number)
+        sched_yield(); /* who has sealed it is about to ship it */
+}
+
 bool mr__source_is_stealable(const mr_pipeline *pipeline)
 {
     struct mr__run *run = pipeline->run;
@@ -268,18 +346,16 @@ bool mr__source_is_stealable(const mr_pipeline *pipeline)
     return count && !(count & MR__SEALED);
 }
 
-static bool has_slot(const mr_pipeline *pipeline)
+bool mr__source_has_slot(const mr_pipeline *pipeline)
 {
     const struct mr__run *run = pipeline->run;
-    return run->feed.opened - atomic_load(&run->retired.value) < pipeline->plan->slot_count;
+    return run->opened - atomic_load(&run->retired.value) < pipeline->plan->slot_count;
 }
 
-/* The caller has made sure of a slot. False when there was nothing more to put into it. */
-static bool fill_one(mr_pipeline *pipeline, bool is_shared)
+bool mr__source_fill(mr_pipeline *pipeline, struct mr__slot *slot, bool is_shared)
 {
     struct mr__run *run = pipeline->run;
     const struct mr__plan *plan = pipeline->plan;
-    struct mr__slot *slot = open_slot(pipeline);
     const bool is_timed = slot->is_sampled || run->source_is_slow;
     const uint64_t start = is_timed ? mr_device_now_ns(plan->clock_device) : 0;
     enum outcome outcome = FILLED;
@@ -298,7 +374,7 @@ static bool fill_one(mr_pipeline *pipeline, bool is_shared)
     const uint32_t fill = atomic_load(&slot->fill);
     if (!fill)
         return false;
-    run->feed.opened++;
+    run->opened++;
     const uint32_t before = atomic_fetch_or(&slot->fill, MR__SEALED);
     if (!(before & MR__SEALED))
         ship(pipeline, slot, before);
@@ -311,12 +387,12 @@ static bool is_cut(const mr_pipeline *pipeline)
     const struct mr__run *run = pipeline->run;
     const bool is_stopped = atomic_load(&run->stop_index) != UINT64_MAX;
     return atomic_load(&run->is_aborted) ||
-           (atomic_load(&run->is_ending) && (!run->feed.has_held || is_stopped));
+           (atomic_load(&run->is_ending) && (!run->feed->has_held || is_stopped));
 }
 
 static bool can_go_on(void *pipeline)
 {
-    return has_slot(pipeline) || is_cut(pipeline);
+    return mr__source_has_slot(pipeline) || is_cut(pipeline);
 }
 
 bool mr__source_is_ready(const mr_pipeline *pipeline)
@@ -329,13 +405,13 @@ bool mr__source_step(mr_pipeline *pipeline)
     struct mr__run *run = pipeline->run;
     if (!mr__source_is_ready(pipeline))
         return false;
-    if (has_slot(pipeline)) {
-        fill_one(pipeline, false);
+    if (mr__source_has_slot(pipeline)) {
+        mr__source_fill(pipeline, open_next(pipeline), false);
     } else {
-        run->feed.was_cut = true;
-        run->feed.has_ended = true;
+        run->feed->was_cut = true;
+        run->feed->has_ended = true;
     }
-    if (run->feed.has_ended && (!run->feed.has_held || is_cut(pipeline)))
+    if (run->feed->has_ended && (!run->feed->has_held || is_cut(pipeline)))
         atomic_store(&run->is_fed, true);
     return true;
 }
@@ -344,14 +420,14 @@ void *mr__source_main(void *context)
 {
     mr_pipeline *pipeline = context;
     struct mr__run *run = pipeline->run;
-    struct mr__feed *feed = &run->feed;
+    struct mr__feed *feed = run->feed;
     while (!feed->has_ended || feed->has_held) {
         mr__bell_wait(&run->source_bell, can_go_on, pipeline);
-        if (!has_slot(pipeline)) {
+        if (!mr__source_has_slot(pipeline)) {
             feed->was_cut = true;
             break;
         }
-        fill_one(pipeline, true);
+        mr__source_fill(pipeline, open_next(pipeline), true);
         mr__bell_ring(&run->submit_bell);
     }
     atomic_store(&run->is_fed, true);

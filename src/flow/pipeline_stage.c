@@ -2,7 +2,7 @@
 /*
  * Stages that enqueue: called by the submitting thread with views of the parcel's items.
  */
-#include "flow/pipeline.h"
+#include "flow/pipeline_fleet.h"
 
 struct submit_calls {
     struct mr__calls calls; /* first */
@@ -159,6 +159,7 @@ mr_status mr__stage_submit(struct mr__slot *slot, uint32_t index, mr_stream *str
         .inputs = made.inputs,
         .replica = slot->steps[index].replica,
         .slice_limit = plan->groups[step->group].lane_replicas > 1 ? 1 : 0,
+        .lane = mr__leg_lane(slot->pipeline->leg),
     };
     for (uint32_t i = 0; i < step->input_count; i++) {
         make_view(slot, step->inputs[i], &made.inputs[i]);

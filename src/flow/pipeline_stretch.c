@@ -43,6 +43,18 @@ static const struct mr__stretch *find_stretch(const struct mr__stretches *stretc
     return &stretches->list[low];
 }
 
+struct mr__spot mr__stretches_spot(const struct mr__stretches *stretches, uint32_t item,
+                                   size_t stride)
+{
+    const struct mr__stretch *stretch = find_stretch(stretches, item);
+    const size_t distance = (item - stretch->first) * stride;
+    struct mr__spot spot = stretch->spot;
+    spot.offset += distance;
+    if (spot.host)
+        spot.host += distance;
+    return spot;
+}
+
 char *mr__stretches_host(const struct mr__stretches *stretches, uint32_t item, size_t stride)
 {
     const struct mr__stretch *stretch = find_stretch(stretches, item);

@@ -138,7 +138,7 @@ static bool advance_parcels(mr_pipeline *pipeline)
 
 static bool is_source_apart(const mr_pipeline *pipeline)
 {
-    return pipeline->run->has_source_thread;
+    return pipeline->run->has_source_thread || pipeline->leg;
 }
 
 /* Something may be done that does not hang on an event. */

@@ -3,7 +3,7 @@
  * Stages that work on the host: a function in stream order for each parcel. A failure is the item's,
  * never the stream's, so that the rest goes on.
  */
-#include "flow/pipeline.h"
+#include "flow/pipeline_fleet.h"
 
 struct work_calls {
     struct mr__calls calls; /* first */
@@ -75,7 +75,8 @@ static void make_calls(struct mr__slot_step *slot_step, struct work_calls *made)
                                  .input_strides = made->strides,
                                  .input_sizes = made->sizes,
                                  .output_stride = made->calls.capacity,
-                                 .replica = slot_step->replica };
+                                 .replica = slot_step->replica,
+                                 .lane = mr__leg_lane(slot->pipeline->leg) };
     made->output_start = NULL;
     for (uint32_t i = 0; i < step->input_count; i++) {
         made->starts[i] = mr__slot_spot(slot, step->inputs[i])->host;

@@ -7,6 +7,7 @@
 #include "support/check.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -23,16 +24,18 @@ struct play {
     const struct model *model;
     mr_pipeline *pipeline;
     struct lent source;
+    _Atomic uint64_t delivered; /* to the last sink */
     struct play_node {
         struct play *play;
         const struct model_node *node;
         uint32_t index;
-        struct lent lent;       /* sinks */
-        uint64_t taken;         /* items that came out */
-        uint64_t next;          /* index that may come next at the earliest */
-        unsigned char *scratch; /* sinks: what must come out */
-        uint64_t seen;          /* serial stages: items must come in order */
-        mr_buffer *size_words;  /* for each replica */
+        struct lent lent;                        /* sinks */
+        uint64_t taken;                          /* items that came out */
+        uint64_t next;                           /* index that may come next at the earliest */
+        unsigned char *scratch;                  /* sinks: what must come out */
+        uint64_t seen;                           /* serial stages: items must come in order */
+        mr_buffer *size_words[MODEL_LANE_LIMIT]; /* of each lane, for each replica */
+        unsigned char *lends;                    /* of each item */
         _Atomic uint64_t dawdles;
     } nodes[MODEL_NODE_LIMIT];
     size_t edge_bytes[MODEL_NODE_LIMIT];
@@ -245,6 +248,8 @@ static mr_status next_item(void *context, mr_source_item *item)
     if (item->index == model->item_count)
         return MR_END;
     CHECK(item->index < model->item_count);
+    while (model->source_lead && item->index >= atomic_load(&play->delivered) + model->source_lead)
+        sched_yield();
     CHECK_EQ(model->item_bytes, item->capacity_bytes);
     item->size_bytes = source_size(model, item->index);
     if (model->nodes[0].lending == MODEL_SLOTS) {
@@ -340,13 +345,13 @@ static mr_status submit_sizes(struct play_node *play, mr_stage_call *call)
         const uint64_t size = output_size(play->node, call->inputs[0].sizes[k]);
         for (uint32_t half = 0; half < 2; half++) {
             const mr_status status =
-                mr_fill(call->stream, play->size_words, start + 8 * k + 4 * half, 4,
+                mr_fill(call->stream, play->size_words[call->lane], start + 8 * k + 4 * half, 4,
                         (uint32_t)(size >> (32 * half)), 4);
             if (status)
                 return status;
         }
     }
-    call->device_sizes = play->size_words;
+    call->device_sizes = play->size_words[call->lane];
     call->device_sizes_offset = start;
     return MR_OK;
 }
@@ -435,6 +440,7 @@ static mr_status work_stage(void *context, mr_host_call *call)
 static mr_status lend(void *context, uint64_t index, size_t capacity_bytes, void **data)
 {
     struct play_node *play = context;
+    CHECK(!play->lends[index]++);
     *data = play->lent.memory + index * play->lent.stride;
     memset(*data, POISON, capacity_bytes);
     return MR_OK;
@@ -473,6 +479,10 @@ static mr_status take(void *context, const mr_sink_item *item)
     check_item(play, item->index, item->data, item->size_bytes);
     play->next = item->index + 1;
     play->taken++;
+    if (play->index + 1 == model->node_count)
+        atomic_fetch_add(&play->play->delivered, 1);
+    if (model->on_take)
+        model->on_take(model, item->index);
     if (model->cancel_at && item->index == model->cancel_at - 1)
         mr_pipeline_cancel(play->play->pipeline);
     if (model->drain_at && item->index == model->drain_at - 1)
@@ -550,7 +560,8 @@ static void add_stage(struct play *play, struct play_node *made)
     char name[32];
     snprintf(name, sizeof name, "stage %u", made->index + 1);
     mr_stage_options options = { .name = name,
-                                 .device = node->device    ? node->device
+                                 .device = node->is_spread ? NULL
+                                           : node->device  ? node->device
                                            : node->is_work ? model->host
                                                            : model->device,
                                  .context = made,
@@ -563,9 +574,11 @@ static void add_stage(struct play *play, struct play_node *made)
         options.work = work_stage;
     else
         options.submit = submit_stage;
-    if (node->is_sized_by_device)
-        CHECK_OK(mr_buffer_create(options.device, 8 * MODEL_PARCEL_LIMIT * MODEL_REPLICA_LIMIT,
-                                  NULL, &made->size_words));
+    const uint32_t lanes = model->options.device_count ? model->options.device_count : 1;
+    for (uint32_t i = 0; node->is_sized_by_device && i < lanes; i++)
+        CHECK_OK(mr_buffer_create(options.device ? options.device : model->options.devices[i],
+                                  8 * MODEL_PARCEL_LIMIT * MODEL_REPLICA_LIMIT, NULL,
+                                  &made->size_words[i]));
     CHECK_OK(mr_pipeline_add_stage(play->pipeline, &options, NULL));
 }
 
@@ -574,6 +587,8 @@ static void add_sink(struct play *play, struct play_node *made)
     const struct model *model = play->model;
     const struct model_node *node = made->node;
     make_lent(play, &made->lent, node);
+    made->lends = calloc(model->item_count + 1, 1);
+    CHECK(made->lends);
     made->scratch = malloc(model->item_bytes + 1);
     CHECK(made->scratch);
     mr_sink_options options = { .name = "out",
@@ -614,7 +629,9 @@ static void clear(struct play *play)
     mr_pipeline_destroy(play->pipeline);
     for (uint32_t i = 0; i < play->model->node_count; i++) {
         struct play_node *made = &play->nodes[i];
-        mr_buffer_destroy(made->size_words);
+        for (uint32_t k = 0; k < MODEL_LANE_LIMIT; k++)
+            mr_buffer_destroy(made->size_words[k]);
+        free(made->lends);
         free_lent(&made->lent);
         free(made->scratch);
     }
@@ -628,6 +645,8 @@ static void check_report(const struct play *play, mr_status status,
 {
     const mr_pipeline_report *report;
     CHECK_OK(mr_pipeline_report_get(play->pipeline, &report));
+    if (play->model->on_report)
+        play->model->on_report(play->model, report);
     if (outcome->items_skipped != UINT64_MAX)
         CHECK_EQ(outcome->items_skipped, report->items_skipped);
     for (size_t i = 0; i < report->skipped_count; i++) {
@@ -710,6 +729,11 @@ void model_run(const struct model *model, const struct model_outcome *outcome)
     for (uint32_t run = 0; run < (model->run_count ? model->run_count : 1); run++) {
         for (uint32_t i = 0; i < model->node_count; i++)
             play.nodes[i].taken = play.nodes[i].next = play.nodes[i].seen = 0;
+        for (uint32_t i = 0; i < model->node_count; i++) {
+            if (play.nodes[i].lends)
+                memset(play.nodes[i].lends, 0, model->item_count);
+        }
+        atomic_store(&play.delivered, 0);
         fill_lent(&play);
         struct meddler meddler = { .play = &play, .seed = model->seed + run };
         if (model->meddle_us)

@@ -12,7 +12,12 @@
 
 #include <millrace/pipeline.h>
 
-enum { MODEL_NODE_LIMIT = 24, MODEL_PARCEL_LIMIT = 4096, MODEL_REPLICA_LIMIT = 8 };
+enum {
+    MODEL_NODE_LIMIT = 24,
+    MODEL_PARCEL_LIMIT = 4096,
+    MODEL_REPLICA_LIMIT = 8,
+    MODEL_LANE_LIMIT = 9
+};
 
 enum model_lending {
     MODEL_SLOTS,    /* filled by the source, read by the sink: the pipeline's slots */
@@ -33,6 +38,7 @@ struct model_node {
 
     /* stage */
     mr_device *device; /* NULL: the model's */
+    bool is_spread;    /* runs on each of the options' devices */
     bool is_work;
     bool is_parcel_wise, is_in_place;
     bool has_no_output;
@@ -63,7 +69,11 @@ struct model {
     uint64_t sink_fails_at;       /* + 1 */
     uint64_t cancel_at, drain_at; /* + 1: called by the sink that takes this item */
     uint32_t run_count;           /* 0 = 1 */
-    uint32_t meddle_us; /* another thread cancels (odd) or drains (even) after about so long */
+    void (*on_take)(const struct model *model, uint64_t index); /* by the sinks; may be NULL */
+    /* Of the report of a run that has ended; may be NULL. */
+    void (*on_report)(const struct model *model, const mr_pipeline_report *report);
+    uint64_t source_lead; /* the source waits until all items but so many came out; 0: does not */
+    uint32_t meddle_us;   /* another thread cancels (odd) or drains (even) after about so long */
 };
 
 /* What a run must come to. */

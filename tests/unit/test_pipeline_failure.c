@@ -13,6 +13,7 @@ enum { ITEMS = 20, ITEM_BYTES = 512 };
 
 struct play {
     mr_device *device, *host;
+    mr_device *second; /* or NULL */
     unsigned char from[ITEMS * ITEM_BYTES], to[ITEMS * ITEM_BYTES];
     uint64_t given_back, taken, calls;
 };
@@ -70,15 +71,23 @@ static mr_status take_item(void *context, const mr_sink_item *item)
 /* Every part there is: staged both ways, host work, two sinks, timing. */
 static mr_status run_all_parts(struct play *play)
 {
-    const mr_pipeline_options options = { .slot_count = 3, .parcel_items = 4, .is_measured = true };
+    mr_device *const devices[] = { play->device, play->second };
+    const mr_pipeline_options options = { .slot_count = 3,
+                                          .parcel_items = 4,
+                                          .is_measured = true,
+                                          .devices = play->second ? devices : NULL,
+                                          .device_count = play->second ? 2 : 0 };
+    const uint32_t replicas = play->second ? 2 : 0;
     const mr_source_options source = { .next = lend_item,
                                        .give_back = give_back,
                                        .context = play,
                                        .item_bytes = ITEM_BYTES,
                                        .is_lending = true,
                                        .is_pageable = true };
-    const mr_stage_options copy = { .device = play->device, .submit = copy_item };
-    const mr_stage_options work = { .device = play->host, .work = add_one };
+    const mr_stage_options copy = { .device = play->second ? NULL : play->device,
+                                    .submit = copy_item,
+                                    .replicas = replicas };
+    const mr_stage_options work = { .device = play->host, .work = add_one, .replicas = replicas };
     const mr_sink_options sink = {
         .take = take_item, .lend = lend_target, .context = play, .is_pageable = true
     };
@@ -109,7 +118,7 @@ static void check_all_came(const struct play *play)
 }
 
 /* One round with the nth allocation or driver call failing. False once nothing failed. */
-static bool fail_once(const char *name, uint64_t nth, bool is_heap)
+static bool fail_once(const char *name, const char *second, uint64_t nth, bool is_heap)
 {
     static struct play play;
     memset(&play, 0, sizeof play);
@@ -117,6 +126,8 @@ static bool fail_once(const char *name, uint64_t nth, bool is_heap)
         play.from[i] = (unsigned char)(i * 7 + nth);
     assert_ok(mr_device_open("cpu", NULL, &play.host));
     assert_ok(mr_device_open(name, NULL, &play.device));
+    if (second)
+        assert_ok(mr_device_open(second, NULL, &play.second));
 
     if (is_heap)
         mr__alloc_fail_at(nth, 0);
@@ -131,6 +142,7 @@ static bool fail_once(const char *name, uint64_t nth, bool is_heap)
         check_all_came(&play);
     else if (!has_failed || !*mr_last_error())
         fail_msg("%s, failure %d: %s: %s", name, (int)nth, mr_status_name(status), mr_last_error());
+    assert_ok(mr_device_close(play.second));
     assert_ok(mr_device_close(play.device));
     assert_ok(mr_device_close(play.host));
     return has_failed;
@@ -142,7 +154,7 @@ static void pipelines_survive_no_memory(void **state)
     const char *names[] = { "cpu", "cuda" };
     for (int i = 0; i < 2; i++) {
         uint64_t nth = 1;
-        while (fail_once(names[i], nth, true))
+        while (fail_once(names[i], NULL, nth, true))
             nth++;
         assert_true(nth > 50);
     }
@@ -153,9 +165,24 @@ static void pipelines_survive_a_driver_call_that_fails(void **state)
 {
     (void)state;
     uint64_t nth = 1;
-    while (fail_once("cuda", nth, false))
+    while (fail_once("cuda", NULL, nth, false))
         nth++;
     assert_true(nth > 100);
+    assert_int_equal(0, fakecuda_live());
+}
+
+/* What fails on one device is done on the other, if the device is lost; else the run fails. */
+static void several_devices_survive_what_one_does(void **state)
+{
+    (void)state;
+    setenv("FAKECUDA_DEVICES", "2", 1);
+    for (int is_heap = 0; is_heap < 2; is_heap++) {
+        uint64_t nth = 1;
+        while (fail_once("cuda:0", "cuda:1", nth, is_heap))
+            nth++;
+        assert_true(nth > 100);
+    }
+    unsetenv("FAKECUDA_DEVICES");
     assert_int_equal(0, fakecuda_live());
 }
 
@@ -164,6 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pipelines_survive_no_memory),
         cmocka_unit_test(pipelines_survive_a_driver_call_that_fails),
+        cmocka_unit_test(several_devices_survive_what_one_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
