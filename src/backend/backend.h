@@ -40,6 +40,16 @@ struct mr_gate {
 struct mr_function {
     const struct mr_backend_ops *ops;
 };
+/* A description of work: nodes numbered 1, 2, 3... in the order of adding, and their order. */
+struct mr_plan {
+    const struct mr_backend_ops *ops;
+    struct mr_backend_device *device;
+};
+/* A plan made ready to launch. */
+struct mr_replay {
+    const struct mr_backend_ops *ops;
+    struct mr_backend_device *device;
+};
 
 /* One allocation or adopted range. `host` and `address` as in mr_buffer_host and mr_buffer_address.
  * Memory of another backend comes to copy and fill as pageable host memory of the queue's device. */
@@ -82,6 +92,37 @@ struct mr_function_launch {
     const mr_parameter *parameters;
     void *const *values;
     size_t value_count;
+};
+
+/* What one node of a plan does. Backends copy what they need. */
+enum mr_work_kind {
+    MR_WORK_EMPTY,
+    MR_WORK_COPY,
+    MR_WORK_FILL,
+    MR_WORK_LAUNCH,
+    MR_WORK_CALL,
+    MR_WORK_PLAN /* another plan's nodes, copied */
+};
+
+struct mr_work {
+    enum mr_work_kind kind;
+    union {
+        const struct mr_transfer *transfer;
+        struct {
+            const struct mr_memory *memory;
+            size_t offset, size_bytes;
+            uint32_t value, value_bytes;
+        } fill;
+        struct {
+            struct mr_function *function;
+            const struct mr_function_launch *launch;
+        } launch;
+        struct {
+            void (*function)(void *context); /* of core: called at each replay */
+            void *context;                   /* core keeps it as long as plans and replays */
+        } call;
+        const struct mr_plan *plan;
+    } as;
 };
 
 struct mr_backend_ops {
@@ -175,6 +216,41 @@ struct mr_backend_ops {
     void (*function_destroy)(struct mr_function *function);
     /* The signature that portable source carries (mr_kernel.h), "" when there is none. */
     const char *(*function_signature)(struct mr_function *function);
+
+    /* ---- graph ---- one thread at a time per plan and replay; optional, all or none */
+
+    /* From here to capture_end what the thread submits to `queue` goes into a plan, and so does what it
+     * submits to queues that wait for a point recorded in it (core knows which: it tracks forks). Points
+     * recorded meanwhile mark places in the plan; only captured queues wait for them, and nobody asks
+     * them. Native work counts. Thread-local: other threads are not disturbed. */
+    mr_status (*capture_begin)(struct mr_queue *queue);
+    /* MR_E_STATE with words when the capture was broken. Ends it for all its queues, either way. */
+    mr_status (*capture_end)(struct mr_queue *queue, struct mr_plan **out);
+
+    mr_status (*plan_create)(struct mr_backend_device *device, struct mr_plan **out);
+    mr_status (*plan_clone)(const struct mr_plan *plan, struct mr_plan **out);
+    void (*plan_destroy)(struct mr_plan *plan);
+    /* The new node is the plan's next number and comes after `after`. */
+    mr_status (*plan_add)(struct mr_plan *plan, const struct mr_work *work, const uint32_t *after,
+                          size_t after_count);
+    void (*plan_size)(const struct mr_plan *plan, size_t *node_count, size_t *edge_count);
+
+    /* May block. */
+    mr_status (*replay_create)(const struct mr_plan *plan, struct mr_replay **out);
+    /* MR_E_MISMATCH with words when refused: the replay is as it was, and nothing sticks. Launches
+     * submitted before keep what they had. */
+    mr_status (*replay_update)(struct mr_replay *replay, const struct mr_plan *plan);
+    mr_status (*replay_update_launch)(struct mr_replay *replay, uint32_t node,
+                                      struct mr_function *function,
+                                      const struct mr_function_launch *launch);
+    /* One submission in the queue's order; launches of one replay run one after the other. On a captured
+     * queue it becomes a node. */
+    mr_status (*replay_launch)(struct mr_replay *replay, struct mr_queue *queue);
+    mr_status (*replay_upload)(struct mr_replay *replay, struct mr_queue *queue);
+    /* Its launches have ended (core waited). */
+    void (*replay_destroy)(struct mr_replay *replay);
+    /* Bytes it holds, as far as known; 0 unknown. */
+    uint64_t (*replay_memory)(const struct mr_replay *replay);
 
     /* ---- peer ---- any thread */
 
