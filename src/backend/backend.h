@@ -119,10 +119,20 @@ struct mr_work {
         } launch;
         struct {
             void (*function)(void *context); /* of core: called at each replay */
-            void *context;                   /* core keeps it as long as plans and replays */
+            void *context;                   /* a template: replays call what it is bound to */
         } call;
         const struct mr_plan *plan;
     } as;
+};
+
+/* Gives the context with which a replay calls a call node, in place of the plan's own: so core tells the
+ * launches of two replays of one plan apart. Asked exactly once for every call node, those inside plans
+ * that are nodes among them, on the calling thread, in any order; also before a refusal. Contexts, bound
+ * or not, live as long as plans and replays that name them, and bound ones until the last launch with
+ * them has ended. A bound context may itself be bound anew, when a captured launch put it in a plan. */
+struct mr_binder {
+    void *(*bind)(void *self, void *context);
+    void *self;
 };
 
 struct mr_backend_ops {
@@ -220,11 +230,17 @@ struct mr_backend_ops {
     /* ---- graph ---- one thread at a time per plan and replay; optional, all or none */
 
     /* From here to capture_end what the thread submits to `queue` goes into a plan, and so does what it
-     * submits to queues that wait for a point recorded in it (core knows which: it tracks forks). Points
-     * recorded meanwhile mark places in the plan; only captured queues wait for them, and nobody asks
-     * them. Native work counts. Thread-local: other threads are not disturbed. */
+     * submits to queues that wait for a point recorded in it (core knows which: it tracks forks, and
+     * refuses what does not belong in a capture). `call` takes a template then, `has_timing` of records
+     * means nothing. Points recorded meanwhile mark places in the plan; only queues that are or become
+     * captured wait for them, nobody asks them, and they may be released at any time, also after the
+     * end. point_renew is not called on captured queues, nor with points of a capture. Native work
+     * counts. Thread-local: other threads are not disturbed, and this one may use the rest of the
+     * device (other queues, memory, functions) as ever. */
     mr_status (*capture_begin)(struct mr_queue *queue);
-    /* MR_E_STATE with words when the capture was broken. Ends it for all its queues, either way. */
+    /* MR_E_STATE with words when the capture was broken. Ends it for all its queues, either way. Core has
+     * seen to it that what it knows of is joined. Nodes of such a plan have no numbers that mean
+     * anything to core, but plan_add goes on counting behind plan_size. */
     mr_status (*capture_end)(struct mr_queue *queue, struct mr_plan **out);
 
     mr_status (*plan_create)(struct mr_backend_device *device, struct mr_plan **out);
@@ -235,16 +251,19 @@ struct mr_backend_ops {
                           size_t after_count);
     void (*plan_size)(const struct mr_plan *plan, size_t *node_count, size_t *edge_count);
 
-    /* May block. */
-    mr_status (*replay_create)(const struct mr_plan *plan, struct mr_replay **out);
+    /* The plan may go or change afterwards. May block. */
+    mr_status (*replay_create)(const struct mr_plan *plan, const struct mr_binder *binder,
+                               struct mr_replay **out);
     /* MR_E_MISMATCH with words when refused: the replay is as it was, and nothing sticks. Launches
-     * submitted before keep what they had. */
-    mr_status (*replay_update)(struct mr_replay *replay, const struct mr_plan *plan);
+     * submitted before keep what they had, contexts too. */
+    mr_status (*replay_update)(struct mr_replay *replay, const struct mr_plan *plan,
+                               const struct mr_binder *binder);
+    /* `node` came from plan_add with MR_WORK_LAUNCH, with this function. */
     mr_status (*replay_update_launch)(struct mr_replay *replay, uint32_t node,
                                       struct mr_function *function,
                                       const struct mr_function_launch *launch);
-    /* One submission in the queue's order; launches of one replay run one after the other. On a captured
-     * queue it becomes a node. */
+    /* One submission in the queue's order; launches of one replay run one after the other, in the order
+     * of these calls. On a captured queue it becomes a node, a plan of what the replay would run now. */
     mr_status (*replay_launch)(struct mr_replay *replay, struct mr_queue *queue);
     mr_status (*replay_upload)(struct mr_replay *replay, struct mr_queue *queue);
     /* Its launches have ended (core waited). */
