@@ -162,6 +162,7 @@ typedef struct mr_graph_cache_options {
                               backend does not say); 0 = 64 MiB; least recently used go first */
     uint32_t shape_limit; /* shapes remembered at most; 0 = 256 */
     bool is_off;          /* everything goes to the stream: for comparisons */
+    bool is_unmeasured;   /* graphs even where they prove slower than the stream */
 } mr_graph_cache_options;
 
 /* A cache for one stream; the stream outlives it. */

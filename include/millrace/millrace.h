@@ -21,6 +21,8 @@
 
 #include <millrace/dlpack.h>
 
+#include <millrace/graph.h>
+
 #include <millrace/operation.h>
 
 #include <millrace/ring.h>

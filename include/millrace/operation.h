@@ -31,6 +31,10 @@ typedef enum mr_operation_kind {
     MR_OPERATION_UNREGISTER,
     MR_OPERATION_HOST_WAIT,   /* a host thread waits for a stream or an event */
     MR_OPERATION_SYNCHRONIZE, /* device-wide */
+    /* A graph's whole work: `size_bytes` is its count of nodes, and there is one access for each buffer,
+     * from the first byte to the last that its nodes use. What is submitted to a capture is not
+     * run, and gives no records. */
+    MR_OPERATION_GRAPH_LAUNCH,
     MR_OPERATION_KIND_COUNT
 } mr_operation_kind;
 
@@ -54,7 +58,7 @@ typedef struct mr_operation {
     uint64_t sequence;        /* the stream's submission number: 1, 2, 3... */
     uint64_t submitted_ns;    /* mr_device_now_ns at submission */
     const char *name;         /* kernel or stream name; may be "" */
-    uint64_t size_bytes;      /* copied, filled, allocated */
+    uint64_t size_bytes;      /* copied, filled, allocated; nodes of a graph */
     uint64_t other_stream_id; /* WAIT: the stream waited for */
     uint64_t other_sequence;  /* WAIT: its submission number */
     const mr_operation_access *accesses;

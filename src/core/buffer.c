@@ -5,6 +5,7 @@
 #include "core/buffer.h"
 
 #include "base/alloc.h"
+#include "core/capture.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -191,10 +192,13 @@ mr_status mr_buffer_create(mr_device *device, size_t size_bytes, const mr_buffer
         return mr_error_set(MR_E_INVALID, "mr_buffer_create: size is 0; give at least 1 byte");
     if (!place_name(place))
         return mr_error_set(MR_E_INVALID, "mr_buffer_create: place %d is none", (int)place);
+    mr_status status = mr__capture_refuse_device("mr_buffer_create", device, NULL);
+    if (status)
+        return status;
 
     mr_buffer *buffer;
-    mr_status status = allocate_buffer("mr_buffer_create", device, options ? options->name : NULL,
-                                       MR__ORIGIN_CREATED, &buffer);
+    status = allocate_buffer("mr_buffer_create", device, options ? options->name : NULL,
+                             MR__ORIGIN_CREATED, &buffer);
     if (status)
         return status;
     if (size_bytes > PTRDIFF_MAX)
@@ -219,6 +223,12 @@ mr_status mr_buffer_create_ordered(mr_stream *stream, size_t size_bytes, mr_buff
     if (!size_bytes || size_bytes > PTRDIFF_MAX)
         return mr_error_set(MR_E_INVALID, "mr_buffer_create_ordered: size %zu is out of range",
                             size_bytes);
+    mr_status status = mr__capture_refuse("mr_buffer_create_ordered", stream,
+                                          "graphs do not allocate; create the buffer before");
+    if (!status && stream->kind == MR_STREAM_LEGACY)
+        status = mr__capture_admit("mr_buffer_create_ordered", stream);
+    if (status)
+        return status;
     mr_device *device = stream->device;
     if (!device->properties.has_ordered_pools || !stream->ops->memory_create_ordered)
         return mr_error_set(MR_E_UNSUPPORTED,
@@ -227,8 +237,7 @@ mr_status mr_buffer_create_ordered(mr_stream *stream, size_t size_bytes, mr_buff
                             device->properties.id);
 
     mr_buffer *buffer;
-    mr_status status =
-        allocate_buffer("mr_buffer_create_ordered", device, NULL, MR__ORIGIN_ORDERED, &buffer);
+    status = allocate_buffer("mr_buffer_create_ordered", device, NULL, MR__ORIGIN_ORDERED, &buffer);
     if (status)
         return status;
     status = mr__buffer_use(buffer, stream);
@@ -261,6 +270,8 @@ mr_status mr_buffer_register(mr_device *device, void *address, size_t size_bytes
 {
     *out = NULL;
     mr_status status = check_foreign("mr_buffer_register", device, address, size_bytes);
+    if (!status)
+        status = mr__capture_refuse_device("mr_buffer_register", device, NULL);
     if (status)
         return status;
 
@@ -353,6 +364,8 @@ void mr_buffer_destroy(mr_buffer *buffer)
 {
     if (!buffer)
         return;
+    /* It goes all the same; a capture that could name it is broken. */
+    (void)mr__capture_refuse_device("mr_buffer_destroy", buffer->device, buffer->name);
     end_uses(buffer, buffer->uses, MR__USE_COUNT);
     end_uses(buffer, buffer->more_uses, buffer->more_count);
     mr__buffer_release(buffer);
@@ -390,7 +403,11 @@ mr_status mr_buffer_touch(mr_buffer *buffer, mr_stream *stream)
     if (!buffer || !stream)
         return mr_error_set(MR_E_INVALID, "mr_buffer_touch: %s is NULL",
                             buffer ? "stream" : "buffer");
-    return mr__buffer_use(buffer, stream);
+    if (!mr__stream_is_captured(stream))
+        return mr__buffer_use(buffer, stream);
+    const mr_status status = mr__capture_admit("mr_buffer_touch", stream);
+    return status ? status
+                  : mr__capture_use(stream, buffer, 0, buffer->memory.size_bytes, MR_ACCESS_INOUT);
 }
 
 mr_status mr__buffer_check_range(const char *call, const mr_buffer *buffer, size_t offset,
@@ -411,17 +428,16 @@ mr_status mr__buffer_check_writable(const char *call, const mr_buffer *buffer)
                         buffer->name);
 }
 
-mr_status mr__buffer_address_on(const char *call, const mr_buffer *buffer, const mr_stream *stream,
+mr_status mr__buffer_address_on(const char *call, const mr_buffer *buffer, const mr_device *device,
                                 uint64_t *address)
 {
-    const mr_device *device = stream->device;
     const struct mr_memory *memory = &buffer->memory;
     const char *remedy = "copy it to a buffer of the stream's device first";
     *address = 0;
 
     if (device->properties.is_host_memory)
         *address = (uintptr_t)memory->host;
-    else if (buffer->device->ops == stream->ops &&
+    else if (buffer->device->ops == device->ops &&
              (memory->place != MR_PLACE_DEVICE || mr_device_can_peer(device, buffer->device)))
         *address = memory->address;
     if (*address)

@@ -80,9 +80,9 @@ mr_status mr__buffer_check_writable(const char *call, const mr_buffer *buffer);
 mr_status mr__buffer_check_range(const char *call, const mr_buffer *buffer, size_t offset,
                                  size_t size_bytes);
 
-/* The address by which kernels on `stream` reach the buffer's first byte. MR_E_UNSUPPORTED in
+/* The address by which kernels on `device` reach the buffer's first byte. MR_E_UNSUPPORTED in
  * words, naming `call` and the remedy, where they cannot. */
-mr_status mr__buffer_address_on(const char *call, const mr_buffer *buffer, const mr_stream *stream,
+mr_status mr__buffer_address_on(const char *call, const mr_buffer *buffer, const mr_device *device,
                                 uint64_t *address);
 
 /* The range as an operation record shows it. */

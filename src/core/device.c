@@ -5,6 +5,7 @@
 #include "core/device.h"
 
 #include "base/alloc.h"
+#include "core/capture.h"
 #include "core/default_stream.h"
 #include "core/operation.h"
 #include "core/relay.h"
@@ -281,6 +282,9 @@ mr_status mr_device_synchronize(mr_device *device)
 {
     if (!device)
         return mr_error_set(MR_E_INVALID, "mr_device_synchronize: device is NULL");
+    const mr_status status = mr__capture_refuse_device("mr_device_synchronize", device, NULL);
+    if (status)
+        return status;
     if (mr__operation_is_wanted(device))
         mr__operation_emit_plain(device, MR_OPERATION_SYNCHRONIZE, NULL, 0);
     return device->ops->device_synchronize(device->backend_device);

@@ -8,6 +8,7 @@
 #include "core/event.h"
 
 #include "base/alloc.h"
+#include "core/capture.h"
 #include "core/operation.h"
 #include "core/relay.h"
 
@@ -135,8 +136,16 @@ mr_status mr_event_record(mr_event *event, mr_stream *stream)
 {
     if (!event || !stream || event->device != stream->device)
         return check_record(event, stream);
+    mr_status status =
+        mr__stream_is_special(stream) ? mr__capture_admit("mr_event_record", stream) : MR_OK;
+    if (status)
+        return status;
+    if (mr__stream_is_captured(stream))
+        return mr__capture_record(event, stream);
+    if (event->capture_id)
+        mr__capture_forget_event(event);
 
-    const mr_status status = record(event, stream);
+    status = record(event, stream);
     if (status)
         return status;
     if (mr__operation_is_wanted(stream->device))
@@ -188,6 +197,13 @@ mr_status mr_stream_wait_event(mr_stream *stream, const mr_event *event)
     if (!stream || !event)
         return mr_error_set(MR_E_INVALID, "mr_stream_wait_event: %s is NULL",
                             stream ? "event" : "stream");
+    if (mr__stream_is_captured(stream) || event->capture_id)
+        return mr__capture_wait(stream, event);
+    if (stream->kind == MR_STREAM_LEGACY) {
+        const mr_status status = mr__capture_admit("mr_stream_wait_event", stream);
+        if (status)
+            return status;
+    }
 
     const bool is_skipped = is_implied(stream, event);
     if (!is_skipped) {
@@ -221,6 +237,8 @@ mr_status mr_event_wait_for(const mr_event *event, uint64_t timeout_ns)
 {
     if (!event)
         return mr_error_set(MR_E_INVALID, "mr_event_wait: event is NULL");
+    if (event->capture_id)
+        return mr__capture_refuse_event("mr_event_wait", event);
     if (mr__operation_is_wanted(event->device)) {
         mr_operation operation = { .kind = MR_OPERATION_HOST_WAIT,
                                    .stream_id = event->stream_id,
@@ -250,6 +268,8 @@ mr_status mr_event_query(const mr_event *event)
 {
     if (!event)
         return mr_error_set(MR_E_INVALID, "mr_event_query: event is NULL");
+    if (event->capture_id)
+        return mr__capture_refuse_event("mr_event_query", event);
     if (!event->point)
         return MR_OK;
     if (is_reached(event))
@@ -268,6 +288,8 @@ static mr_status check_elapsed(const mr_event *start, const mr_event *end)
         return mr_error_set(MR_E_INVALID,
                             "mr_event_elapsed: %s has no timing; create it with has_timing",
                             start->has_timing ? "end" : "start");
+    if (start->capture_id || end->capture_id)
+        return mr__capture_refuse_event("mr_event_elapsed", start->capture_id ? start : end);
     if (!start->point || !end->point)
         return mr_error_set(MR_E_STATE, "mr_event_elapsed: %s was never recorded",
                             start->point ? "end" : "start");

@@ -19,6 +19,10 @@ struct mr_event {
     uint64_t sequence;
     struct mr__stream_life *life; /* of the recorded stream */
     _Atomic bool is_reached;      /* seen to be; never unset but by a new record */
+
+    /* Not 0: the newest record was in that capture, and `point` is a place in it. */
+    uint64_t capture_id;
+    size_t capture_mark;
 };
 
 #endif

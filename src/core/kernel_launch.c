@@ -2,8 +2,9 @@
 /*
  * Arguments, checked against the signature, and the launch.
  */
-#include "core/buffer.h"
-#include "core/kernel.h"
+#include "core/kernel_launch.h"
+
+#include "core/capture.h"
 #include "core/signature.h"
 
 #include <inttypes.h>
@@ -81,22 +82,7 @@ static mr_status refuse_number(const mr_kernel *kernel, size_t index, const mr_a
 
 /* ---- checks ---- */
 
-/* Eight bytes of the number in the parameter's type, or of the address. */
-union word {
-    uint64_t address;
-    uint8_t u8;
-    int8_t i8;
-    uint16_t u16;
-    int16_t i16;
-    uint32_t u32;
-    int32_t i32;
-    uint64_t u64;
-    int64_t i64;
-    float f32;
-    double f64;
-};
-
-static bool store_integer(mr_type type, const mr_argument *argument, union word *word)
+static bool store_integer(mr_type type, const mr_argument *argument, union mr__word *word)
 {
     const bool is_signed = argument->type == MR_TYPE_I64;
     const bool is_negative = is_signed && argument->value.i64 < 0;
@@ -131,7 +117,7 @@ static bool store_integer(mr_type type, const mr_argument *argument, union word 
 }
 
 static mr_status convert_value(const mr_kernel *kernel, size_t index, const mr_argument *argument,
-                               union word *word)
+                               union mr__word *word)
 {
     const mr_type type = kernel->parameters[index].type;
     if (type == MR_TYPE_F32 && argument->type == MR_TYPE_F32)
@@ -150,8 +136,8 @@ static mr_status convert_value(const mr_kernel *kernel, size_t index, const mr_a
     return MR_OK;
 }
 
-static mr_status convert_buffer(const mr_stream *stream, const mr_kernel *kernel, size_t index,
-                                const mr_argument *argument, union word *word)
+static mr_status convert_buffer(const mr_device *device, const mr_kernel *kernel, size_t index,
+                                const mr_argument *argument, union mr__word *word)
 {
     char text[192];
     const mr_parameter *parameter = &kernel->parameters[index];
@@ -172,7 +158,7 @@ static mr_status convert_buffer(const mr_stream *stream, const mr_kernel *kernel
     if (!status && parameter->access != MR_ACCESS_IN)
         status = mr__buffer_check_writable("mr_kernel_launch", buffer);
     if (!status)
-        status = mr__buffer_address_on("mr_kernel_launch", buffer, stream, &word->address);
+        status = mr__buffer_address_on("mr_kernel_launch", buffer, device, &word->address);
     if (status)
         return mr_error_prefix(status, "%s: ", parameter_text(kernel, index, text));
     word->address += argument->offset;
@@ -190,10 +176,10 @@ static bool is_counted(const mr_kernel *kernel)
     return kernel->language == MR_KERNEL_PORTABLE || kernel->language == MR_KERNEL_NATIVE;
 }
 
-static mr_status check_shape(const mr_stream *stream, const mr_kernel *kernel,
+static mr_status check_shape(const mr_device *device, const mr_kernel *kernel,
                              const mr_launch *launch)
 {
-    const mr_device_properties *limits = &stream->device->properties;
+    const mr_device_properties *limits = &device->properties;
     if (!is_counted(kernel) && launch->grid[0] == 0)
         return mr_error_set(MR_E_INVALID,
                             "kernel '%s': a CUDA kernel or an image needs a grid: set grid[0]",
@@ -235,10 +221,38 @@ static mr_status check_launch(const mr_stream *stream, const mr_kernel *kernel,
                             "kernel once for each device",
                             kernel->name, kernel->device->properties.id, stream->life->stream_name,
                             stream->device->properties.id);
+    return mr__stream_is_special(stream) ? mr__capture_admit("mr_kernel_launch", stream) : MR_OK;
+}
+
+mr_status mr__launch_prepare(const mr_device *device, const mr_kernel *kernel,
+                             const mr_launch *launch, const mr_argument *arguments,
+                             size_t argument_count, struct mr__ready_launch *ready)
+{
     if (argument_count != kernel->parameter_count)
         return mr_error_set(MR_E_SIGNATURE, "kernel '%s': takes %zu arguments, %zu came",
                             kernel->name, kernel->parameter_count, argument_count);
-    return check_shape(stream, kernel, launch);
+    mr_status status = check_shape(device, kernel, launch);
+    if (status)
+        return status;
+
+    for (size_t i = 0; i < argument_count; i++) {
+        const mr_access access = kernel->parameters[i].access;
+        const mr_argument *argument = &arguments[i];
+        ready->values[i] = &ready->words[i];
+        if ((access == MR_ACCESS_VALUE) != (argument->access == MR_ACCESS_VALUE))
+            return refuse_kind(kernel, i, argument);
+        status = access == MR_ACCESS_VALUE
+                     ? convert_value(kernel, i, argument, &ready->words[i])
+                     : convert_buffer(device, kernel, i, argument, &ready->words[i]);
+        if (status)
+            return status;
+    }
+    ready->is_empty = is_counted(kernel) && launch->count == 0;
+    ready->work = (struct mr_function_launch){ .shape = *launch,
+                                               .parameters = kernel->parameters,
+                                               .values = ready->values,
+                                               .value_count = argument_count };
+    return MR_OK;
 }
 
 /* ---- launch ---- */
@@ -254,9 +268,7 @@ static void emit_launch(const mr_stream *stream, uint64_t sequence, const mr_ker
         const mr_access access = kernel->parameters[i].access;
         if (access == MR_ACCESS_VALUE)
             continue;
-        const size_t bytes = argument->size_bytes
-                                 ? argument->size_bytes
-                                 : argument->buffer->memory.size_bytes - argument->offset;
+        const size_t bytes = mr__argument_bytes(argument);
         accesses[count++] = mr__buffer_access(argument->buffer, argument->offset, bytes, access);
         size_bytes += bytes;
     }
@@ -270,46 +282,44 @@ static void emit_launch(const mr_stream *stream, uint64_t sequence, const mr_ker
     mr__operation_emit(stream->device, &operation);
 }
 
+static mr_status note_uses(mr_stream *stream, const mr_kernel *kernel, const mr_argument *arguments,
+                           bool is_recorded)
+{
+    mr_status status = MR_OK;
+    for (size_t i = 0; i < kernel->parameter_count && !status; i++) {
+        const mr_access access = kernel->parameters[i].access;
+        const mr_argument *argument = &arguments[i];
+        if (access == MR_ACCESS_VALUE)
+            continue;
+        status = is_recorded ? mr__capture_use(stream, argument->buffer, argument->offset,
+                                               mr__argument_bytes(argument), access)
+                             : mr__buffer_use(argument->buffer, stream);
+    }
+    return status;
+}
+
 mr_status mr_kernel_launch(mr_stream *stream, mr_kernel *kernel, const mr_launch *launch,
                            const mr_argument *arguments, size_t argument_count)
 {
+    struct mr__ready_launch ready;
     mr_status status = check_launch(stream, kernel, launch, arguments, argument_count);
-    if (status)
+    if (!status)
+        status =
+            mr__launch_prepare(stream->device, kernel, launch, arguments, argument_count, &ready);
+    if (status || ready.is_empty)
         return status;
 
-    union word words[MR_PARAMETER_LIMIT];
-    void *values[MR_PARAMETER_LIMIT];
-    for (size_t i = 0; i < argument_count; i++) {
-        const mr_access access = kernel->parameters[i].access;
-        const mr_argument *argument = &arguments[i];
-        values[i] = &words[i];
-        if ((access == MR_ACCESS_VALUE) != (argument->access == MR_ACCESS_VALUE))
-            return refuse_kind(kernel, i, argument);
-        status = access == MR_ACCESS_VALUE ? convert_value(kernel, i, argument, &words[i])
-                                           : convert_buffer(stream, kernel, i, argument, &words[i]);
-        if (status)
-            return status;
-    }
-
-    /* No iteration, no work: nothing of a portable or native kernel would run. */
-    if (is_counted(kernel) && launch->count == 0)
-        return MR_OK;
-
-    for (size_t i = 0; i < argument_count; i++) {
-        if (kernel->parameters[i].access != MR_ACCESS_VALUE)
-            status = mr__buffer_use(arguments[i].buffer, stream);
-        if (status)
-            return status;
-    }
-
-    const struct mr_function_launch work = { .shape = *launch,
-                                             .parameters = kernel->parameters,
-                                             .values = values,
-                                             .value_count = argument_count };
-    status = stream->ops->launch(stream->queue, kernel->function, &work);
+    const bool is_recorded = mr__stream_is_captured(stream);
+    status = note_uses(stream, kernel, arguments, is_recorded);
+    if (status)
+        return status;
+    status = stream->ops->launch(stream->queue, kernel->function, &ready.work);
     if (status)
         return mr_error_prefix(status, "kernel '%s': ", kernel->name);
-
+    if (is_recorded) {
+        mr__capture_advance(stream);
+        return MR_OK;
+    }
     const uint64_t sequence = mr__stream_advance(stream);
     if (mr__operation_is_wanted(stream->device))
         emit_launch(stream, sequence, kernel, arguments);

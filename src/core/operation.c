@@ -50,6 +50,8 @@ const char *mr_operation_kind_name(mr_operation_kind kind)
         return "host wait";
     case MR_OPERATION_SYNCHRONIZE:
         return "synchronize";
+    case MR_OPERATION_GRAPH_LAUNCH:
+        return "graph launch";
     case MR_OPERATION_KIND_COUNT:
         break;
     }

@@ -7,8 +7,9 @@
 #include "core/stream.h"
 
 #include "base/alloc.h"
+#include "core/capture.h"
+#include "core/graph.h"
 #include "core/operation.h"
-#include "core/status.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -133,6 +134,8 @@ static void free_calls(struct mr__call_ring *ring)
 void mr__stream_end(mr_stream *stream)
 {
     assert(!atomic_load(&stream->ordered_count) && "ordered buffers outlive their stream");
+    if (mr__stream_is_captured(stream))
+        mr__capture_leave(stream);
     (void)stream->ops->queue_wait(stream->queue, MR_FOREVER);
     mr__stream_life_end(stream->life);
     if (stream->point)
@@ -167,6 +170,9 @@ mr_status mr_stream_wait_for(mr_stream *stream, uint64_t timeout_ns)
 {
     if (!stream)
         return mr_error_set(MR_E_INVALID, "mr_stream_wait: stream is NULL");
+    if (mr__stream_is_captured(stream))
+        return mr__capture_refuse("mr_stream_wait", stream,
+                                  "nothing runs that could be waited for");
     if (mr__operation_is_wanted(stream->device))
         mr__operation_emit_plain(stream->device, MR_OPERATION_HOST_WAIT, stream,
                                  mr__stream_sequence(stream));
@@ -189,6 +195,9 @@ mr_status mr_stream_query(mr_stream *stream)
 {
     if (!stream)
         return mr_error_set(MR_E_INVALID, "mr_stream_query: stream is NULL");
+    if (mr__stream_is_captured(stream))
+        return mr__capture_refuse("mr_stream_query", stream,
+                                  "nothing runs that could be asked for");
 
     const mr_status status = stream->ops->queue_query(stream->queue);
     if (status == MR_E_BUSY)
@@ -244,17 +253,8 @@ static void run_call(void *context)
 {
     struct mr__call *call = context;
     struct mr__call_ring *ring = call->ring;
-    struct mr__stream_life *life = ring->stream->life;
 
-    if (!atomic_load_explicit(&life->status, memory_order_relaxed)) {
-        mr__error_clear();
-        const mr_status status = call->function(call->context);
-        if (status) {
-            const char *words = mr_last_error();
-            mr__stream_life_fail(life, call->sequence, status,
-                                 *words ? words : "a host function reported failure");
-        }
-    }
+    mr__stream_life_run(ring->stream->life, call->sequence, call->function, call->context);
     const uint64_t count = atomic_load_explicit(&ring->given_back, memory_order_relaxed);
     atomic_store_explicit(&ring->given_back, count + 1, memory_order_release);
 }
@@ -264,6 +264,12 @@ mr_status mr_stream_call(mr_stream *stream, mr_host_function function, void *con
     if (!stream || !function)
         return mr_error_set(MR_E_INVALID, "mr_stream_call: %s is NULL",
                             stream ? "function" : "stream");
+    mr_status status =
+        mr__stream_is_special(stream) ? mr__capture_admit("mr_stream_call", stream) : MR_OK;
+    if (status)
+        return status;
+    if (mr__stream_is_captured(stream))
+        return mr__graph_capture_call(stream, function, context);
 
     struct mr__call *call = next_call(stream);
     if (!call)
@@ -273,7 +279,7 @@ mr_status mr_stream_call(mr_stream *stream, mr_host_function function, void *con
     call->function = function;
     call->context = context;
 
-    const mr_status status = stream->ops->call(stream->queue, run_call, call);
+    status = stream->ops->call(stream->queue, run_call, call);
     if (status)
         return status;
     stream->calls->taken++;
@@ -292,7 +298,8 @@ void *mr_stream_native(const mr_stream *stream)
 
 void mr_stream_touch(mr_stream *stream)
 {
-    mr__stream_advance(stream);
+    if (!mr__stream_is_captured(stream))
+        mr__stream_advance(stream);
 }
 
 mr_device *mr_stream_device(const mr_stream *stream)

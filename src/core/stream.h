@@ -39,6 +39,8 @@ struct mr__call_ring {
     struct mr__call calls[];
 };
 
+struct mr__capture;
+
 struct mr_stream {
     struct mr_queue *queue;
     const struct mr_backend_ops *ops; /* the queue's */
@@ -58,6 +60,10 @@ struct mr_stream {
     struct mr__watermark watermarks[MR__WATERMARK_COUNT];
 
     _Atomic uint32_t ordered_count; /* ordered buffers of this stream */
+
+    /* While it is captured (capture.h); written by the capturing thread alone. */
+    _Atomic(struct mr__capture *) capture;
+    size_t capture_index; /* among the capture's streams */
 };
 
 /* The number of the newest submission. Any thread. */

@@ -5,6 +5,7 @@
 #include "core/stream_life.h"
 
 #include "base/alloc.h"
+#include "core/status.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -51,6 +52,20 @@ mr_status mr__stream_life_check_at(const struct mr__stream_life *life, uint64_t 
     if (!status || sequence < life->sequence)
         return MR_OK;
     return mr_error_set(status, "%s", life->words);
+}
+
+void mr__stream_life_run(struct mr__stream_life *life, uint64_t sequence,
+                         mr_status (*function)(void *context), void *context)
+{
+    if (atomic_load_explicit(&life->status, memory_order_relaxed))
+        return;
+    mr__error_clear();
+    const mr_status status = function(context);
+    if (!status)
+        return;
+    const char *words = mr_last_error();
+    mr__stream_life_fail(life, sequence, status,
+                         *words ? words : "a host function reported failure");
 }
 
 void mr__stream_life_settle(struct mr__stream_life *life)

@@ -76,6 +76,11 @@ static inline mr_status mr__stream_life_check(const struct mr__stream_life *life
     return __builtin_expect(status == MR_OK, 1) ? MR_OK : mr__stream_life_check_at(life, sequence);
 }
 
+/* Runs a host function of submission `sequence`, on a thread of the backend, unless something failed
+ * before; its failure becomes the stream's. */
+void mr__stream_life_run(struct mr__stream_life *life, uint64_t sequence,
+                         mr_status (*function)(void *context), void *context);
+
 /* Waits until the queue is idle or gone, whatever its work answers. Any thread. */
 void mr__stream_life_settle(struct mr__stream_life *life);
 

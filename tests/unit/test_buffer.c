@@ -223,10 +223,11 @@ static void device_memory_of_another_backend_is_out_of_reach(void **state)
     assert_ok(mr_copy(far_stream, pinned, 0, near, 0, 64));
 
     uint64_t address;
-    assert_status(MR_E_UNSUPPORTED, mr__buffer_address_on("launch", far, stream, &address));
+    assert_status(MR_E_UNSUPPORTED,
+                  mr__buffer_address_on("launch", far, mr_stream_device(stream), &address));
     assert_words("kernels on alpha:0 cannot reach");
-    assert_status(MR_E_UNSUPPORTED, mr__buffer_address_on("launch", near, far_stream, &address));
-    assert_ok(mr__buffer_address_on("launch", pinned, stream, &address));
+    assert_status(MR_E_UNSUPPORTED, mr__buffer_address_on("launch", near, beta, &address));
+    assert_ok(mr__buffer_address_on("launch", pinned, mr_stream_device(stream), &address));
     assert_int_equal(address, (uintptr_t)mr_buffer_host(pinned));
     mr_buffer_destroy(near);
     mr_buffer_destroy(far);

@@ -4,10 +4,12 @@
  */
 #include "backend/cpu/cpu_backend.h"
 
+#include "backend/cpu/cpu_capture.h"
 #include "backend/cpu/cpu_device.h"
 #include "backend/cpu/cpu_memory.h"
 #include "backend/cpu/cpu_point.h"
 #include "backend/cpu/cpu_queue.h"
+#include "backend/cpu/cpu_replay.h"
 #include "backend/cpu/cpu_work.h"
 
 _Atomic(cpu_schedule_hook) mr__cpu_schedule_hook;
@@ -84,6 +86,21 @@ const struct mr_backend_ops mr__cpu_backend = {
     .function_create = mr__cpu_function_create,
     .function_destroy = mr__cpu_function_destroy,
     .function_signature = mr__cpu_function_signature,
+
+    .capture_begin = mr__cpu_capture_begin,
+    .capture_end = mr__cpu_capture_end,
+    .plan_create = mr__cpu_plan_create,
+    .plan_clone = mr__cpu_plan_clone,
+    .plan_destroy = mr__cpu_plan_destroy,
+    .plan_add = mr__cpu_plan_add,
+    .plan_size = mr__cpu_plan_size,
+    .replay_create = mr__cpu_replay_create,
+    .replay_update = mr__cpu_replay_update,
+    .replay_update_launch = mr__cpu_replay_update_launch,
+    .replay_launch = mr__cpu_replay_launch,
+    .replay_upload = mr__cpu_replay_upload,
+    .replay_destroy = mr__cpu_replay_destroy,
+    .replay_memory = mr__cpu_replay_memory,
 
     .peer_possible = mr__cpu_device_peer_possible,
 };

@@ -12,7 +12,8 @@ enum { INVITATION_LIMIT = 2, LEAVE_STEPS = 20 };
 static uint32_t slices_left(struct cpu_job *job)
 {
     const uint32_t next = atomic_load_explicit(&job->next_slice, memory_order_relaxed);
-    return next < job->slice_count ? job->slice_count - next : 0;
+    const uint32_t count = atomic_load_explicit(&job->slice_count, memory_order_relaxed);
+    return next < count ? count - next : 0;
 }
 
 struct cpu_job *mr__cpu_job_join(struct cpu_scheduler *scheduler)
@@ -31,20 +32,35 @@ bool mr__cpu_job_wants_help(struct cpu_job *job)
     return slices_left(job) > 1;
 }
 
-/* False when there are none left. */
-static bool run_slice(struct cpu_job *job)
+bool mr__cpu_job_claim(struct cpu_job *job, uint32_t *index)
 {
     mr__cpu_schedule_point(CPU_PLACE_SLICE);
-    const uint32_t index = atomic_fetch_add_explicit(&job->next_slice, 1, memory_order_relaxed);
-    if (index >= job->slice_count)
-        return false;
-    job->run(job->context, &(mr_slice){ .index = index, .count = job->slice_count });
+    uint32_t next = atomic_load_explicit(&job->next_slice, memory_order_relaxed);
+    do
+        if (next >= atomic_load_explicit(&job->slice_count, memory_order_acquire))
+            return false;
+    while (!atomic_compare_exchange_weak_explicit(&job->next_slice, &next, next + 1,
+                                                  memory_order_relaxed, memory_order_relaxed));
+    *index = next;
     return true;
 }
 
-void mr__cpu_job_help(struct cpu_scheduler *scheduler, struct cpu_job *job)
+/* False when there are none left. */
+static bool run_slice(struct cpu_worker *worker, struct cpu_job *job)
 {
-    while (run_slice(job) && !atomic_load_explicit(&scheduler->urgent_mask, memory_order_relaxed))
+    uint32_t index;
+    if (!mr__cpu_job_claim(job, &index))
+        return false;
+    const uint32_t count = atomic_load_explicit(&job->slice_count, memory_order_relaxed);
+    job->run(worker, job->context, &(mr_slice){ .index = index, .count = count });
+    return true;
+}
+
+void mr__cpu_job_help(struct cpu_worker *worker, struct cpu_job *job)
+{
+    struct cpu_scheduler *scheduler = worker->scheduler;
+    while (run_slice(worker, job) &&
+           !atomic_load_explicit(&scheduler->urgent_mask, memory_order_relaxed))
         continue;
 
     /* The lock also makes what the slices wrote visible to the owner. */
@@ -55,10 +71,11 @@ void mr__cpu_job_help(struct cpu_scheduler *scheduler, struct cpu_job *job)
         mr__signal_set(&job->is_left);
 }
 
-static void open_job(struct cpu_scheduler *scheduler, struct cpu_job *job)
+void mr__cpu_job_open(struct cpu_scheduler *scheduler, struct cpu_job *job)
 {
     struct cpu_worker *guests[INVITATION_LIMIT];
     int guest_count = 0;
+    const uint32_t slice_count = atomic_load_explicit(&job->slice_count, memory_order_relaxed);
 
     pthread_mutex_lock(&scheduler->lock);
     struct cpu_job **link = &scheduler->jobs;
@@ -67,7 +84,7 @@ static void open_job(struct cpu_scheduler *scheduler, struct cpu_job *job)
     *link = job;
     atomic_fetch_add(&scheduler->job_count, 1);
 
-    while (guest_count < INVITATION_LIMIT && (uint32_t)guest_count + 1 < job->slice_count &&
+    while (guest_count < INVITATION_LIMIT && (uint32_t)guest_count + 1 < slice_count &&
            atomic_load(&scheduler->looker_count) <= (uint32_t)guest_count &&
            (guests[guest_count] = mr__cpu_scheduler_take_idle(scheduler)))
         guest_count++;
@@ -92,17 +109,32 @@ static bool close_job(struct cpu_scheduler *scheduler, struct cpu_job *job)
     return has_helpers;
 }
 
-void mr__cpu_scheduler_run_job(struct cpu_scheduler *scheduler, struct cpu_job *job)
+void mr__cpu_job_invite(struct cpu_scheduler *scheduler)
 {
-    open_job(scheduler, job);
-    while (run_slice(job))
-        continue;
+    if (atomic_load(&scheduler->looker_count))
+        return;
+    pthread_mutex_lock(&scheduler->lock);
+    struct cpu_worker *guest = mr__cpu_scheduler_take_idle(scheduler);
+    pthread_mutex_unlock(&scheduler->lock);
+    if (guest)
+        mr__signal_set(&guest->signal);
+}
+
+void mr__cpu_job_close(struct cpu_scheduler *scheduler, struct cpu_job *job)
+{
     if (!close_job(scheduler, job))
         return;
-
     for (uint32_t step = 0; step < LEAVE_STEPS && !mr__signal_is_set(&job->is_left); step++)
         mr__look_step(step);
     mr__signal_wait(&job->is_left, UINT64_MAX);
+}
+
+void mr__cpu_scheduler_run_job(struct cpu_worker *worker, struct cpu_job *job)
+{
+    mr__cpu_job_open(worker->scheduler, job);
+    while (run_slice(worker, job))
+        continue;
+    mr__cpu_job_close(worker->scheduler, job);
 }
 
 bool mr__cpu_scheduler_is_busy(struct cpu_scheduler *scheduler)

@@ -5,6 +5,7 @@
  */
 #include "backend/cpu/cpu_point.h"
 
+#include "backend/cpu/cpu_capture.h"
 #include "backend/cpu/cpu_device.h"
 #include "backend/cpu/cpu_queue.h"
 #include "base/alloc.h"
@@ -81,11 +82,14 @@ mr_status mr__cpu_point_record(struct mr_queue *base, bool has_timing, struct mr
     point->device = queue->device;
     point->has_timing = has_timing;
     point->time_ns = 0;
+    point->capture = NULL;
     atomic_store_explicit(&point->references, 1, memory_order_relaxed);
 
     /* Without a time there is nothing to run: the point is where the queue's submissions are. */
     mr_status status = MR_OK;
-    if (has_timing)
+    if (queue->capture)
+        status = mr__cpu_capture_mark(queue, point);
+    else if (has_timing)
         status = submit_stamp(queue, point);
     else if (queue->kind != MR_STREAM_NON_BLOCKING)
         status = mr__cpu_default_join(queue);
@@ -95,8 +99,10 @@ mr_status mr__cpu_point_record(struct mr_queue *base, bool has_timing, struct mr
         return status;
     }
 
-    point->timeline = mr__cpu_timeline_retain(queue->timeline);
-    point->sequence = atomic_load_explicit(&queue->submitted, memory_order_relaxed);
+    if (!point->capture) {
+        point->timeline = mr__cpu_timeline_retain(queue->timeline);
+        point->sequence = atomic_load_explicit(&queue->submitted, memory_order_relaxed);
+    }
     *out = &point->base;
     return MR_OK;
 }
@@ -180,6 +186,8 @@ mr_status mr__cpu_point_elapsed(struct mr_point *start, struct mr_point *end, in
 mr_status mr__cpu_queue_wait_point(struct mr_queue *queue, struct mr_point *base)
 {
     const struct cpu_point *point = cpu_point_from(base);
+    if (point->capture)
+        return mr__cpu_capture_wait(cpu_queue_from(queue), point);
     return mr__cpu_queue_submit_wait(cpu_queue_from(queue), point->timeline, point->sequence);
 }
 

@@ -6,6 +6,7 @@
 #define MR__CPU_POINT_H
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/cpu_plan.h"
 #include "backend/cpu/cpu_timeline.h"
 
 struct cpu_device;
@@ -20,6 +21,10 @@ struct cpu_point {
     bool has_timing;
     uint64_t time_ns; /* written before `sequence` is reached */
     struct cpu_point *next;
+
+    /* In a capture there is no timeline, but a place in its plan, while it lasts. */
+    struct cpu_capture *capture;
+    struct cpu_frontier place;
 };
 
 struct cpu_gate {

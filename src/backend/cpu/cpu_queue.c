@@ -5,9 +5,11 @@
  */
 #include "backend/cpu/cpu_queue.h"
 
+#include "backend/cpu/cpu_capture.h"
 #include "backend/cpu/cpu_device.h"
 #include "backend/cpu/cpu_machine.h"
 #include "backend/cpu/cpu_point.h"
+#include "backend/cpu/cpu_replay.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 
@@ -64,6 +66,7 @@ static void free_queue(struct cpu_queue *queue)
     if (queue->id)
         unlist_queue(queue);
     mr__cpu_point_return_all(queue);
+    mr__free(queue->place.nodes);
     mr__cpu_ring_fini(&queue->ring);
     mr__cpu_timeline_release(queue->timeline);
     mr__free(queue);
@@ -158,6 +161,8 @@ static void *reserve(struct cpu_queue *queue, enum cpu_record_kind kind, size_t 
 void *mr__cpu_queue_reserve(struct cpu_queue *queue, enum cpu_record_kind kind, size_t size_bytes)
 {
     assert(size_bytes <= CPU_RECORD_BYTES_LIMIT);
+    if (__builtin_expect(queue->capture != NULL, 0))
+        return mr__cpu_capture_reserve(queue, kind, size_bytes);
     if (queue->kind != MR_STREAM_NON_BLOCKING && mr__cpu_default_join(queue))
         return NULL;
     return reserve(queue, kind, size_bytes);
@@ -165,6 +170,10 @@ void *mr__cpu_queue_reserve(struct cpu_queue *queue, enum cpu_record_kind kind, 
 
 void mr__cpu_queue_submit(struct cpu_queue *queue, struct cpu_record *record)
 {
+    if (__builtin_expect(queue->capture != NULL, 0)) {
+        mr__cpu_capture_commit(queue);
+        return;
+    }
     mr__cpu_ring_push(&queue->ring, record);
     const uint64_t sequence = atomic_load_explicit(&queue->submitted, memory_order_relaxed) + 1;
     atomic_store_explicit(&queue->submitted, sequence, memory_order_release);
@@ -247,6 +256,14 @@ static bool is_reached_soon(const struct run *run, const struct cpu_wait_record 
     return false;
 }
 
+/* The record at the front stays pending: nobody else takes the count from zero while it waits there. */
+static void settle_done(struct run *run)
+{
+    atomic_fetch_sub_explicit(&run->queue->pending, run->done, memory_order_acq_rel);
+    run->known -= run->done;
+    run->done = 0;
+}
+
 /* True when the queue now waits in the timeline's list, and is no longer the worker's. */
 static bool park(struct run *run, const struct cpu_wait_record *wait)
 {
@@ -254,31 +271,40 @@ static bool park(struct run *run, const struct cpu_wait_record *wait)
     if (is_reached_soon(run, wait))
         return false;
 
-    /* The wait itself stays pending: nobody else takes the count from zero. */
-    atomic_fetch_sub_explicit(&queue->pending, run->done, memory_order_acq_rel);
-    run->known -= run->done;
-    run->done = 0;
-
+    settle_done(run);
     queue->waiter.target = wait->target;
     mr__cpu_schedule_point(CPU_PLACE_PARK);
     return mr__cpu_timeline_park(wait->timeline, &queue->waiter);
 }
 
-/* Runs the oldest record; false when the queue parked instead. */
-static bool run_one(struct run *run)
+/* Does the work of the oldest record. */
+static enum cpu_ran run_record(struct run *run, struct cpu_record *record)
 {
-    struct cpu_queue *queue = run->queue;
-    struct cpu_record *record = mr__cpu_ring_front(&queue->ring);
-
     if (record->kind == CPU_RECORD_WAIT) {
         const struct cpu_wait_record *wait = (const struct cpu_wait_record *)record;
         if (park(run, wait))
-            return false;
+            return CPU_RAN_PARKED;
         mr__cpu_timeline_release(wait->timeline);
-    } else {
-        hand_over(run);
-        mr__cpu_record_run(run->worker, record);
+        return CPU_RAN;
     }
+    hand_over(run);
+    if (record->kind != CPU_RECORD_REPLAY) {
+        mr__cpu_record_run(run->worker, record);
+        return CPU_RAN;
+    }
+    settle_done(run);
+    return mr__cpu_replay_run(run->worker, run->queue, (struct cpu_replay_record *)record,
+                              &run->turn);
+}
+
+/* Runs the oldest record, if it comes to its end. */
+static enum cpu_ran run_one(struct run *run)
+{
+    struct cpu_queue *queue = run->queue;
+    struct cpu_record *record = mr__cpu_ring_front(&queue->ring);
+    const enum cpu_ran ran = run_record(run, record);
+    if (ran != CPU_RAN)
+        return ran;
 
     mr__cpu_ring_pop(&queue->ring, record);
     run->done++;
@@ -288,7 +314,7 @@ static bool run_one(struct run *run)
         if (woken)
             run->kept = woken;
     }
-    return true;
+    return CPU_RAN;
 }
 
 /* Looks for records beyond those known; stays with an empty queue for a moment. */
@@ -320,9 +346,11 @@ struct cpu_queue *mr__cpu_queue_run(struct cpu_queue *queue, struct cpu_worker *
 
     while (!is_over && find_more(&run)) {
         while (!is_over && run.done < run.known) {
-            if (!run_one(&run))
+            const enum cpu_ran ran = run_one(&run);
+            if (ran == CPU_RAN_PARKED)
                 return run.kept;
-            is_over = mr__cpu_turn_is_over(scheduler, queue->level, &run.turn);
+            is_over =
+                ran == CPU_RAN_IN_PART || mr__cpu_turn_is_over(scheduler, queue->level, &run.turn);
         }
     }
     let_go(&run);

@@ -11,6 +11,7 @@
 #define MR__CPU_QUEUE_H
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/cpu_plan.h"
 #include "backend/cpu/cpu_record.h"
 
 struct cpu_device;
@@ -45,6 +46,8 @@ struct cpu_queue {
     _Alignas(CPU_LINE_BYTES) _Atomic uint64_t submitted;
     uint64_t legacy_sequence; /* how far it has waited for the legacy queue */
     struct cpu_point *free_points;
+    struct cpu_capture *capture; /* not NULL: records go into its plan */
+    struct cpu_frontier place;   /* where in the plan */
 
     struct cpu_ring ring;
 

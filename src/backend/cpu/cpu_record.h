@@ -10,7 +10,9 @@
 #include <millrace/kernel.h>
 
 struct cpu_function;
+struct cpu_block;
 struct cpu_point;
+struct cpu_replay;
 struct cpu_worker;
 
 enum cpu_record_kind {
@@ -19,7 +21,8 @@ enum cpu_record_kind {
     CPU_RECORD_COPY,
     CPU_RECORD_FILL,
     CPU_RECORD_LAUNCH,
-    CPU_RECORD_STAMP /* puts the time into a point; holds a reference to it */
+    CPU_RECORD_STAMP, /* puts the time into a point; holds a reference to it */
+    CPU_RECORD_REPLAY /* all nodes of a plan; holds a reference to the block */
 };
 
 struct cpu_wait_record {
@@ -55,7 +58,6 @@ struct cpu_launch_record {
     struct cpu_function *function;
     uint64_t count;
     uint32_t slice_limit;
-    bool is_timed; /* its first slice teaches what the function costs */
     void *arguments[];
 };
 
@@ -64,7 +66,14 @@ struct cpu_stamp_record {
     struct cpu_point *point;
 };
 
-/* Runs any record but a wait. */
-void mr__cpu_record_run(struct cpu_worker *worker, struct cpu_record *record);
+struct cpu_replay_record {
+    struct cpu_record head;
+    struct cpu_replay *replay;
+    struct cpu_block *block;
+    uint64_t number; /* of the launch, from 1 */
+};
+
+/* Runs any record but a wait and a replay. */
+void mr__cpu_record_run(struct cpu_worker *worker, const struct cpu_record *record);
 
 #endif

@@ -178,7 +178,7 @@ static void *run_worker(void *argument)
 
     while (find_work(worker, &queue, &job)) {
         if (job)
-            mr__cpu_job_help(worker->scheduler, job);
+            mr__cpu_job_help(worker, job);
         while (queue)
             queue = may_run(worker, mr__cpu_queue_run(queue, worker));
     }

@@ -27,11 +27,11 @@ struct cpu_worker {
     uint32_t launch_count; /* its own: every few launches one is timed */
 };
 
-/* Work in `slice_count` parts, run by its owner and by those who join. On the owner's stack. */
+/* Work in parts, run by its owner and by those who join. It lives until its owner has closed it. Slices
+ * may come to it while it is open. */
 struct cpu_job {
-    void (*run)(void *context, const mr_slice *slice);
+    void (*run)(struct cpu_worker *worker, void *context, const mr_slice *slice);
     void *context;
-    uint32_t slice_count;
 
     struct cpu_job *next; /* under the scheduler's lock, and the next two */
     uint32_t helper_count;
@@ -39,6 +39,7 @@ struct cpu_job {
     struct mr__signal is_left;
 
     _Alignas(CPU_LINE_BYTES) _Atomic uint32_t next_slice;
+    _Atomic uint32_t slice_count;
 };
 
 struct cpu_ready_list {
@@ -101,8 +102,8 @@ static inline bool mr__cpu_scheduler_has_news(struct cpu_scheduler *scheduler)
            atomic_load_explicit(&scheduler->job_count, memory_order_relaxed);
 }
 
-/* Runs all slices and returns when they have ended; idle workers help. Called by a worker. */
-void mr__cpu_scheduler_run_job(struct cpu_scheduler *scheduler, struct cpu_job *job);
+/* Runs all slices and returns when they have ended; idle workers help. */
+void mr__cpu_scheduler_run_job(struct cpu_worker *worker, struct cpu_job *job);
 
 /* True when no worker is free to help now. */
 bool mr__cpu_scheduler_is_busy(struct cpu_scheduler *scheduler);

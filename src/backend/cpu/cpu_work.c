@@ -24,15 +24,10 @@ enum {
     LAUNCH_SLICES_PER_WORKER = 4 /* so that one slow worker does not hold up the others */
 };
 
-/* ---- submission ---- */
+/* ---- writing ---- */
 
-mr_status mr__cpu_copy(struct mr_queue *base, const struct mr_transfer *transfer)
+void mr__cpu_write_copy(struct cpu_copy_record *record, const struct mr_transfer *transfer)
 {
-    struct cpu_queue *queue = cpu_queue_from(base);
-    struct cpu_copy_record *record = mr__cpu_queue_reserve(queue, CPU_RECORD_COPY, sizeof *record);
-    if (!record)
-        return MR_E_NO_MEMORY;
-
     const struct mr_transfer *t = transfer;
     record->target = (unsigned char *)t->target->host + t->target_offset;
     record->source = (const unsigned char *)t->source->host + t->source_offset;
@@ -46,38 +41,28 @@ mr_status mr__cpu_copy(struct mr_queue *base, const struct mr_transfer *transfer
         record->row_bytes = t->row_bytes * t->row_count;
         record->row_count = 1;
     }
-    mr__cpu_queue_submit(queue, &record->head);
-    return MR_OK;
 }
 
-mr_status mr__cpu_fill(struct mr_queue *base, const struct mr_memory *memory, size_t offset,
-                       size_t size_bytes, uint32_t value, uint32_t value_bytes)
+void mr__cpu_write_fill(struct cpu_fill_record *record, const struct mr_memory *memory,
+                        size_t offset, size_t size_bytes, uint32_t value, uint32_t value_bytes)
 {
-    struct cpu_queue *queue = cpu_queue_from(base);
-    struct cpu_fill_record *record = mr__cpu_queue_reserve(queue, CPU_RECORD_FILL, sizeof *record);
-    if (!record)
-        return MR_E_NO_MEMORY;
-
     record->target = (unsigned char *)memory->host + offset;
     record->size_bytes = size_bytes;
     record->value = value_bytes == 1   ? (value & 0xff) * UINT32_C(0x01010101)
                     : value_bytes == 2 ? (value & 0xffff) * UINT32_C(0x00010001)
                                        : value;
-    mr__cpu_queue_submit(queue, &record->head);
-    return MR_OK;
 }
 
-mr_status mr__cpu_launch(struct mr_queue *base, struct mr_function *function,
-                         const struct mr_function_launch *launch)
+size_t mr__cpu_launch_bytes(const struct mr_function_launch *launch)
 {
-    struct cpu_queue *queue = cpu_queue_from(base);
-    const size_t count = launch->value_count;
-    struct cpu_launch_record *record = mr__cpu_queue_reserve(
-        queue, CPU_RECORD_LAUNCH,
-        sizeof *record + count * (sizeof record->arguments[0] + sizeof(uint64_t)));
-    if (!record)
-        return MR_E_NO_MEMORY;
+    const struct cpu_launch_record *record = NULL;
+    return sizeof *record + launch->value_count * (sizeof record->arguments[0] + sizeof(uint64_t));
+}
 
+void mr__cpu_write_launch(struct cpu_launch_record *record, struct mr_function *function,
+                          const struct mr_function_launch *launch)
+{
+    const size_t count = launch->value_count;
     record->function = cpu_function_from(function);
     record->count = launch->shape.count;
     record->slice_limit = launch->shape.slice_limit;
@@ -91,6 +76,42 @@ mr_status mr__cpu_launch(struct mr_queue *base, struct mr_function *function,
             record->arguments[i] = (void *)(uintptr_t) * (const uint64_t *)launch->values[i];
         }
     }
+}
+
+/* ---- submission ---- */
+
+mr_status mr__cpu_copy(struct mr_queue *base, const struct mr_transfer *transfer)
+{
+    struct cpu_queue *queue = cpu_queue_from(base);
+    struct cpu_copy_record *record = mr__cpu_queue_reserve(queue, CPU_RECORD_COPY, sizeof *record);
+    if (!record)
+        return MR_E_NO_MEMORY;
+    mr__cpu_write_copy(record, transfer);
+    mr__cpu_queue_submit(queue, &record->head);
+    return MR_OK;
+}
+
+mr_status mr__cpu_fill(struct mr_queue *base, const struct mr_memory *memory, size_t offset,
+                       size_t size_bytes, uint32_t value, uint32_t value_bytes)
+{
+    struct cpu_queue *queue = cpu_queue_from(base);
+    struct cpu_fill_record *record = mr__cpu_queue_reserve(queue, CPU_RECORD_FILL, sizeof *record);
+    if (!record)
+        return MR_E_NO_MEMORY;
+    mr__cpu_write_fill(record, memory, offset, size_bytes, value, value_bytes);
+    mr__cpu_queue_submit(queue, &record->head);
+    return MR_OK;
+}
+
+mr_status mr__cpu_launch(struct mr_queue *base, struct mr_function *function,
+                         const struct mr_function_launch *launch)
+{
+    struct cpu_queue *queue = cpu_queue_from(base);
+    struct cpu_launch_record *record =
+        mr__cpu_queue_reserve(queue, CPU_RECORD_LAUNCH, mr__cpu_launch_bytes(launch));
+    if (!record)
+        return MR_E_NO_MEMORY;
+    mr__cpu_write_launch(record, function, launch);
     mr__cpu_queue_submit(queue, &record->head);
     return MR_OK;
 }
@@ -118,15 +139,17 @@ static uint32_t slices_of(const struct cpu_worker *worker, size_t size_bytes)
     return count < SLICE_LIMIT ? (uint32_t)count : SLICE_LIMIT;
 }
 
-static void run_sliced(struct cpu_worker *worker, uint32_t slice_count,
-                       void (*run)(void *context, const mr_slice *slice), void *context)
+typedef void (*slice_function)(struct cpu_worker *worker, void *context, const mr_slice *slice);
+
+static void run_sliced(struct cpu_worker *worker, uint32_t slice_count, slice_function run,
+                       const void *context)
 {
     if (slice_count <= 1) {
-        run(context, &(mr_slice){ .index = 0, .count = 1 });
+        run(worker, (void *)context, &(mr_slice){ .index = 0, .count = 1 });
         return;
     }
-    struct cpu_job job = { .run = run, .context = context, .slice_count = slice_count };
-    mr__cpu_scheduler_run_job(worker->scheduler, &job);
+    struct cpu_job job = { .run = run, .context = (void *)context, .slice_count = slice_count };
+    mr__cpu_scheduler_run_job(worker, &job);
 }
 
 /* Where slice `index` of `count` begins in `size`: at a multiple of `grain`, the last one at the end. */
@@ -145,9 +168,10 @@ static void copy_part(const struct cpu_copy_record *copy, size_t begin, size_t e
         mr__copy_streamed(copy->target + begin, copy->source + begin, end - begin);
 }
 
-static void copy_slice(void *context, const mr_slice *slice)
+static void copy_slice(struct cpu_worker *worker, void *context, const mr_slice *slice)
 {
     const struct cpu_copy_record *copy = context;
+    (void)worker;
     if (copy->row_count == 1) {
         copy_part(copy, slice_begin(copy->row_bytes, slice->index, slice->count, 4096),
                   slice_begin(copy->row_bytes, slice->index + 1, slice->count, 4096));
@@ -159,7 +183,7 @@ static void copy_slice(void *context, const mr_slice *slice)
                copy->row_bytes);
 }
 
-static void run_copy(struct cpu_worker *worker, struct cpu_copy_record *copy)
+static void run_copy(struct cpu_worker *worker, const struct cpu_copy_record *copy)
 {
     uint32_t slice_count = slices_of(worker, copy->row_bytes * copy->row_count);
     if (copy->row_count > 1 && slice_count > copy->row_count)
@@ -179,9 +203,10 @@ static void fill_pattern(unsigned char *target, size_t size_bytes, uint32_t valu
     memcpy(target, block, size_bytes);
 }
 
-static void fill_slice(void *context, const mr_slice *slice)
+static void fill_slice(struct cpu_worker *worker, void *context, const mr_slice *slice)
 {
     const struct cpu_fill_record *fill = context;
+    (void)worker;
     const size_t begin = slice_begin(fill->size_bytes, slice->index, slice->count, 4096);
     const size_t end = slice_begin(fill->size_bytes, slice->index + 1, slice->count, 4096);
 
@@ -192,7 +217,8 @@ static void fill_slice(void *context, const mr_slice *slice)
 }
 
 /* Keeps a moving mean of what an iteration costs. Launches that overlap may lose each other's share. */
-static void learn_cost(struct cpu_launch_record *launch, uint32_t slice_count, uint64_t elapsed_ns)
+static void learn_cost(const struct cpu_launch_record *launch, uint32_t slice_count,
+                       uint64_t elapsed_ns)
 {
     _Atomic uint64_t *cost_ps = &launch->function->cost_ps;
     if (!launch->count || elapsed_ns > UINT64_MAX / 1000 / slice_count)
@@ -203,10 +229,18 @@ static void learn_cost(struct cpu_launch_record *launch, uint32_t slice_count, u
                           memory_order_relaxed);
 }
 
-static void launch_slice(void *context, const mr_slice *slice)
+/* A launch as it runs; records are only read. */
+struct running {
+    const struct cpu_launch_record *launch;
+    bool is_timed; /* its first slice teaches what the function costs */
+};
+
+static void launch_slice(struct cpu_worker *worker, void *context, const mr_slice *slice)
 {
-    struct cpu_launch_record *launch = context;
-    if (slice->index > 0 || !launch->is_timed) {
+    const struct running *running = context;
+    const struct cpu_launch_record *launch = running->launch;
+    (void)worker;
+    if (slice->index > 0 || !running->is_timed) {
         launch->function->native(slice, launch->arguments);
         return;
     }
@@ -233,11 +267,12 @@ static uint64_t slice_limit_of(const struct cpu_worker *worker,
 }
 
 /* How many slices a launch is worth, from what its function has cost so far. */
-static uint32_t slices_of_launch(struct cpu_worker *worker, struct cpu_launch_record *launch)
+static uint32_t slices_of_launch(struct cpu_worker *worker, struct running *running)
 {
+    const struct cpu_launch_record *launch = running->launch;
     const uint64_t cost_ps = atomic_load_explicit(&launch->function->cost_ps, memory_order_relaxed);
     const uint64_t limit = slice_limit_of(worker, launch);
-    launch->is_timed = limit > 1;
+    running->is_timed = limit > 1;
     if (limit <= 1)
         return 1;
     if (!cost_ps)
@@ -245,7 +280,7 @@ static uint32_t slices_of_launch(struct cpu_worker *worker, struct cpu_launch_re
 
     const double expected_ns = (double)cost_ps * (double)launch->count / 1000;
     const double worth = expected_ns / LAUNCH_SLICE_NS;
-    launch->is_timed = worth > 1 || ++worker->launch_count % TIMED_EVERY == 0;
+    running->is_timed = worth > 1 || ++worker->launch_count % TIMED_EVERY == 0;
     if (worth < 2 || (expected_ns < LAUNCH_BUSY_NS && mr__cpu_scheduler_is_busy(worker->scheduler)))
         return 1;
     return worth < (double)limit ? (uint32_t)worth : (uint32_t)limit;
@@ -257,7 +292,7 @@ static void run_stamp(const struct cpu_stamp_record *stamp)
     mr__cpu_point_release(&stamp->point->base);
 }
 
-void mr__cpu_record_run(struct cpu_worker *worker, struct cpu_record *record)
+void mr__cpu_record_run(struct cpu_worker *worker, const struct cpu_record *record)
 {
     switch ((enum cpu_record_kind)record->kind) {
     case CPU_RECORD_CALL: {
@@ -266,22 +301,23 @@ void mr__cpu_record_run(struct cpu_worker *worker, struct cpu_record *record)
         break;
     }
     case CPU_RECORD_COPY:
-        run_copy(worker, (struct cpu_copy_record *)record);
+        run_copy(worker, (const struct cpu_copy_record *)record);
         break;
     case CPU_RECORD_FILL: {
-        struct cpu_fill_record *fill = (struct cpu_fill_record *)record;
+        const struct cpu_fill_record *fill = (const struct cpu_fill_record *)record;
         run_sliced(worker, slices_of(worker, fill->size_bytes), fill_slice, fill);
         break;
     }
     case CPU_RECORD_LAUNCH: {
-        struct cpu_launch_record *launch = (struct cpu_launch_record *)record;
-        run_sliced(worker, slices_of_launch(worker, launch), launch_slice, launch);
+        struct running running = { .launch = (const struct cpu_launch_record *)record };
+        run_sliced(worker, slices_of_launch(worker, &running), launch_slice, &running);
         break;
     }
     case CPU_RECORD_STAMP:
         run_stamp((const struct cpu_stamp_record *)record);
         break;
     case CPU_RECORD_WAIT: /* the queue's own */
+    case CPU_RECORD_REPLAY:
         break;
     }
 }
