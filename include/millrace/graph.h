@@ -20,6 +20,7 @@
  *            in a graph are borrowed until the graph and its executables are gone.
  * Threads    One thread at a time per graph, executable and cache.
  * Errors     mr_status. Work that fails later is reported by the stream that launched it, as its own.
+ *            Host functions behind a failure are left out; copies, fills and kernels may run.
  */
 #ifndef MR_GRAPH_H
 #define MR_GRAPH_H
@@ -46,11 +47,14 @@ typedef uint32_t mr_graph_node;
  * is of this thread only: other threads go on with other streams undisturbed.
  *
  * A call that cannot be recorded (a host wait or query of a stream or an event of the capture, an
- * allocation outside stream order, a copy from or to pageable memory on a GPU, a wait for an event
+ * allocation, a buffer's end, a copy from or to pageable memory on a GPU, a wait for an event
  * from before the capture or from another backend, mr_device_synchronize, a default stream of the
  * legacy kind) fails with MR_E_STATE, and breaks the capture: mr_capture_end then gives no graph and
- * says which call it was and on which stream. Native handles: work that a library puts on
- * mr_stream_native is recorded too.
+ * says which call it was and on which stream. The same call of another thread fails likewise and does
+ * the capture no harm. Native handles: work that a library puts on mr_stream_native is recorded too.
+ *
+ * An event recorded in a capture marks a place in a graph: after the end, waits for it and queries are
+ * MR_E_STATE until it is recorded anew.
  */
 
 /* Begins. The stream must not be capturing, and be neither legacy default nor of a running capture.
@@ -77,7 +81,9 @@ MR_API MR_MUST_USE mr_status mr_graph_clone(const mr_graph *graph, mr_graph **ou
 MR_API void mr_graph_destroy(mr_graph *graph);
 
 /* What a new node comes after: `after[k]` are nodes of this graph; count 0: nothing. All checks are
- * those of the call that submits the same to a stream. `out` may be NULL. Never block. */
+ * those of the call that submits the same to a stream; pageable memory on a GPU is MR_E_UNSUPPORTED.
+ * `out` may be NULL, or point to one of `after`; 0 on failure. What does nothing (no bytes, no iterations)
+ * becomes an empty node. Never block. */
 MR_API MR_MUST_USE mr_status mr_graph_add_kernel(mr_graph *graph, const mr_graph_node *after,
                                                  size_t after_count, mr_kernel *kernel,
                                                  const mr_launch *launch,

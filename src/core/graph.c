@@ -89,10 +89,8 @@ struct place {
 
 /* Checks the place, and makes room for a node with `use_count` buffers. */
 static mr_status prepare_node(const char *call, mr_graph *graph, const struct place *place,
-                              size_t use_count, mr_graph_node *out)
+                              size_t use_count)
 {
-    if (out)
-        *out = 0;
     if (!graph || (!place->after && place->after_count))
         return mr_error_set(MR_E_INVALID, "%s: %s is NULL", call, graph ? "after" : "graph");
     const size_t node_count = mr_graph_node_count(graph);
@@ -127,11 +125,11 @@ static mr_status add_node(mr_graph *graph, const struct place *place, const stru
 
 static const struct mr_work empty_work = { .kind = MR_WORK_EMPTY };
 
-mr_status mr_graph_add_empty(mr_graph *graph, const mr_graph_node *after, size_t after_count,
-                             mr_graph_node *out)
+static mr_status put_empty(mr_graph *graph, const mr_graph_node *after, size_t after_count,
+                           mr_graph_node *out)
 {
     const struct place place = { after, after_count };
-    const mr_status status = prepare_node("mr_graph_add_empty", graph, &place, 0, out);
+    const mr_status status = prepare_node("mr_graph_add_empty", graph, &place, 0);
     return status ? status : add_node(graph, &place, &empty_work, NULL, NULL, out);
 }
 
@@ -184,13 +182,12 @@ static mr_status check_kernel(const mr_graph *graph, const mr_kernel *kernel,
                         kernel->name, kernel->device->properties.id, graph->device->properties.id);
 }
 
-mr_status mr_graph_add_kernel(mr_graph *graph, const mr_graph_node *after, size_t after_count,
-                              mr_kernel *kernel, const mr_launch *launch,
-                              const mr_argument *arguments, size_t argument_count,
-                              mr_graph_node *out)
+static mr_status put_kernel(mr_graph *graph, const mr_graph_node *after, size_t after_count,
+                            mr_kernel *kernel, const mr_launch *launch,
+                            const mr_argument *arguments, size_t argument_count, mr_graph_node *out)
 {
     const struct place place = { after, after_count };
-    mr_status status = prepare_node("mr_graph_add_kernel", graph, &place, MR_PARAMETER_LIMIT, out);
+    mr_status status = prepare_node("mr_graph_add_kernel", graph, &place, MR_PARAMETER_LIMIT);
     if (!status)
         status = check_kernel(graph, kernel, launch, arguments, argument_count);
     struct mr__ready_launch ready;
@@ -255,13 +252,13 @@ static mr_status add_copy_node(mr_graph *graph, const struct place *place, mr_bu
     return status;
 }
 
-mr_status mr_graph_add_copy(mr_graph *graph, const mr_graph_node *after, size_t after_count,
-                            mr_buffer *target, mr_buffer *source, const mr_copy_2d_layout *layout,
-                            mr_graph_node *out)
+static mr_status put_copy(mr_graph *graph, const mr_graph_node *after, size_t after_count,
+                          mr_buffer *target, mr_buffer *source, const mr_copy_2d_layout *layout,
+                          mr_graph_node *out)
 {
     static const char call[] = "mr_graph_add_copy";
     const struct place place = { after, after_count };
-    mr_status status = prepare_node(call, graph, &place, 0, out);
+    mr_status status = prepare_node(call, graph, &place, 0);
     if (status)
         return status;
     if (!target || !source || !layout)
@@ -281,13 +278,13 @@ mr_status mr_graph_add_copy(mr_graph *graph, const mr_graph_node *after, size_t 
     return status ? status : add_copy_node(graph, &place, target, source, &copy.transfer, out);
 }
 
-mr_status mr_graph_add_fill(mr_graph *graph, const mr_graph_node *after, size_t after_count,
-                            mr_buffer *target, size_t offset, size_t size_bytes, uint32_t value,
-                            uint32_t value_bytes, mr_graph_node *out)
+static mr_status put_fill(mr_graph *graph, const mr_graph_node *after, size_t after_count,
+                          mr_buffer *target, size_t offset, size_t size_bytes, uint32_t value,
+                          uint32_t value_bytes, mr_graph_node *out)
 {
     static const char call[] = "mr_graph_add_fill";
     const struct place place = { after, after_count };
-    mr_status status = prepare_node(call, graph, &place, 0, out);
+    mr_status status = prepare_node(call, graph, &place, 0);
     if (status)
         return status;
     if (!target)
@@ -319,11 +316,11 @@ mr_status mr_graph_add_fill(mr_graph *graph, const mr_graph_node *after, size_t 
 
 /* ---- host functions and graphs in graphs ---- */
 
-mr_status mr_graph_add_call(mr_graph *graph, const mr_graph_node *after, size_t after_count,
-                            mr_host_function function, void *context, mr_graph_node *out)
+static mr_status put_call(mr_graph *graph, const mr_graph_node *after, size_t after_count,
+                          mr_host_function function, void *context, mr_graph_node *out)
 {
     const struct place place = { after, after_count };
-    mr_status status = prepare_node("mr_graph_add_call", graph, &place, 0, out);
+    mr_status status = prepare_node("mr_graph_add_call", graph, &place, 0);
     if (status)
         return status;
     if (!function)
@@ -341,11 +338,11 @@ mr_status mr_graph_add_call(mr_graph *graph, const mr_graph_node *after, size_t 
     return status;
 }
 
-mr_status mr_graph_add_graph(mr_graph *graph, const mr_graph_node *after, size_t after_count,
-                             const mr_graph *child, mr_graph_node *out)
+static mr_status put_graph(mr_graph *graph, const mr_graph_node *after, size_t after_count,
+                           const mr_graph *child, mr_graph_node *out)
 {
     const struct place place = { after, after_count };
-    mr_status status = prepare_node("mr_graph_add_graph", graph, &place, 0, out);
+    mr_status status = prepare_node("mr_graph_add_graph", graph, &place, 0);
     if (status)
         return status;
     if (!child || child->device != graph->device)
@@ -356,7 +353,8 @@ mr_status mr_graph_add_graph(mr_graph *graph, const mr_graph_node *after, size_t
                             "mr_graph_add_graph: a graph cannot be its own child; clone it");
 
     struct mr__holdings *holdings = mr__holdings_copy(graph->holdings);
-    if (!holdings || !mr__holdings_merge(holdings, child->holdings)) {
+    if (!holdings || !mr__holdings_merge(holdings, child->holdings, child->holdings->calls,
+                                         child->holdings->call_count)) {
         status = mr_error_set(MR_E_NO_MEMORY, "mr_graph_add_graph: out of memory");
         goto fail;
     }
@@ -378,6 +376,58 @@ mr_status mr_graph_add_graph(mr_graph *graph, const mr_graph_node *after, size_t
 fail:
     mr__holdings_release(holdings);
     return status;
+}
+
+/* ---- the calls ---- */
+
+/* `out` may have been among what the node comes after, so it is written last. */
+static mr_status give(mr_graph_node *out, mr_status status)
+{
+    if (status && out)
+        *out = 0;
+    return status;
+}
+
+mr_status mr_graph_add_empty(mr_graph *graph, const mr_graph_node *after, size_t after_count,
+                             mr_graph_node *out)
+{
+    return give(out, put_empty(graph, after, after_count, out));
+}
+
+mr_status mr_graph_add_kernel(mr_graph *graph, const mr_graph_node *after, size_t after_count,
+                              mr_kernel *kernel, const mr_launch *launch,
+                              const mr_argument *arguments, size_t argument_count,
+                              mr_graph_node *out)
+{
+    return give(
+        out, put_kernel(graph, after, after_count, kernel, launch, arguments, argument_count, out));
+}
+
+mr_status mr_graph_add_copy(mr_graph *graph, const mr_graph_node *after, size_t after_count,
+                            mr_buffer *target, mr_buffer *source, const mr_copy_2d_layout *layout,
+                            mr_graph_node *out)
+{
+    return give(out, put_copy(graph, after, after_count, target, source, layout, out));
+}
+
+mr_status mr_graph_add_fill(mr_graph *graph, const mr_graph_node *after, size_t after_count,
+                            mr_buffer *target, size_t offset, size_t size_bytes, uint32_t value,
+                            uint32_t value_bytes, mr_graph_node *out)
+{
+    return give(out, put_fill(graph, after, after_count, target, offset, size_bytes, value,
+                              value_bytes, out));
+}
+
+mr_status mr_graph_add_call(mr_graph *graph, const mr_graph_node *after, size_t after_count,
+                            mr_host_function function, void *context, mr_graph_node *out)
+{
+    return give(out, put_call(graph, after, after_count, function, context, out));
+}
+
+mr_status mr_graph_add_graph(mr_graph *graph, const mr_graph_node *after, size_t after_count,
+                             const mr_graph *child, mr_graph_node *out)
+{
+    return give(out, put_graph(graph, after, after_count, child, out));
 }
 
 /* ---- questions ---- */

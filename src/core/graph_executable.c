@@ -216,7 +216,10 @@ static mr_status check_stream(const char *call, const mr_graph_executable *execu
 
 static mr_status record_launch(mr_graph_executable *executable, mr_stream *stream)
 {
-    if (!mr__holdings_merge(mr__capture_holdings(stream), executable->holdings))
+    /* The replay has its own calls, not those of the graph that it was made of. */
+    struct mr__call_board *board = executable->has_calls ? executable->boards : NULL;
+    if (!mr__holdings_merge(mr__capture_holdings(stream), executable->holdings,
+                            board ? board->calls : NULL, board ? board->bound_count : 0))
         return mr_error_set(MR_E_NO_MEMORY, "mr_graph_launch: out of memory on stream '%s'",
                             stream->life->stream_name);
     const mr_status status = stream->ops->replay_launch(executable->replay, stream->queue);

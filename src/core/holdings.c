@@ -255,7 +255,8 @@ bool mr__holdings_own(struct mr__holdings **holdings)
     return true;
 }
 
-bool mr__holdings_merge(struct mr__holdings *holdings, const struct mr__holdings *other)
+bool mr__holdings_merge(struct mr__holdings *holdings, const struct mr__holdings *other,
+                        struct mr__graph_call *const *calls, size_t call_count)
 {
     for (size_t i = 0; i < other->buffer_count; i++) {
         mr_buffer *buffer = other->buffers[i].buffer;
@@ -265,10 +266,10 @@ bool mr__holdings_merge(struct mr__holdings *holdings, const struct mr__holdings
                                      access->access))
             return false;
     }
-    for (size_t i = 0; i < other->call_count; i++) {
-        if (!mr__holdings_add_call(holdings, other->calls[i]))
+    for (size_t i = 0; i < call_count; i++) {
+        if (!mr__holdings_add_call(holdings, calls[i]))
             return false;
-        mr__graph_call_retain(other->calls[i]);
+        mr__graph_call_retain(calls[i]);
     }
     return true;
 }

@@ -77,8 +77,9 @@ bool mr__holdings_reserve_node(struct mr__holdings *holdings, size_t use_count);
 void mr__holdings_add_node(struct mr__holdings *holdings, mr_kernel *kernel,
                            mr_buffer *const *uses);
 
-/* Buffers and calls of another once more; not its nodes. */
-bool mr__holdings_merge(struct mr__holdings *holdings, const struct mr__holdings *other);
+/* The buffers of another once more, and `calls`; not its nodes. */
+bool mr__holdings_merge(struct mr__holdings *holdings, const struct mr__holdings *other,
+                        struct mr__graph_call *const *calls, size_t call_count);
 
 /* Node `number` of the graph, NULL when it came from a capture or is none. */
 struct mr__node *mr__holdings_node(const struct mr__holdings *holdings, uint32_t number);
