@@ -86,6 +86,29 @@ static uint32_t pass_batch(mr_loader *loader)
     return count;
 }
 
+static mr_status say_no_such_batch(const mr_loader *loader, uint64_t batch_count)
+{
+    return mr_error_set(MR_E_INVALID, "loader: first_batch is %llu; the epoch has %llu",
+                        (unsigned long long)loader->options.first_batch,
+                        (unsigned long long)batch_count);
+}
+
+/* All batches but the last have the same size. */
+static mr_status jump_to_batch(mr_loader *loader)
+{
+    const mr_loader_options *options = &loader->options;
+    const uint64_t whole = options->sample_count / options->batch_size;
+    const bool has_rest = options->sample_count % options->batch_size && !options->is_last_dropped;
+    const uint64_t batch_count = is_past_last(loader, options->first_epoch) ? 0 : whole + has_rest;
+    if (options->first_batch > batch_count)
+        return say_no_such_batch(loader, batch_count);
+    const bool is_end = options->first_batch > whole;
+    loader->draw.batch = options->first_batch;
+    loader->draw.sample =
+        is_end ? options->sample_count : options->first_batch * options->batch_size;
+    return MR_OK;
+}
+
 mr_status mr__loader_begin(mr_loader *loader)
 {
     const mr_loader_options *options = &loader->options;
@@ -97,11 +120,11 @@ mr_status mr__loader_begin(mr_loader *loader)
         loader->draw.batch = options->first_batch;
         return MR_OK;
     }
+    if (!options->next_size)
+        return jump_to_batch(loader);
     while (loader->draw.batch < options->first_batch) {
         if (is_exhausted(loader))
-            return mr_error_set(MR_E_INVALID, "loader: first_batch is %llu; the epoch has %llu",
-                                (unsigned long long)options->first_batch,
-                                (unsigned long long)loader->draw.batch);
+            return say_no_such_batch(loader, loader->draw.batch);
         if (!pass_batch(loader))
             return mr_error_set(MR_E_INVALID,
                                 "loader: next_size answers no number from 1 to %u for batch %llu",

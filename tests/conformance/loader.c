@@ -308,6 +308,24 @@ static void loader_goes_on_where_another_was(mr_device *device)
     mr_loader_destroy(loader);
 }
 
+static void loader_may_begin_at_the_end_of_an_epoch(mr_device *device)
+{
+    struct model model = { .worker_count = 2 };
+    mr_loader_options options = model_options(&model, 100, 9);
+    options.first_epoch = 3;
+    options.first_batch = 12;
+    mr_loader *loader = make_loader(device, &options);
+    CHECK_EQ(0, model_read_epoch(loader, device, NULL));
+    CHECK_OK(mr_loader_begin_epoch(loader));
+    mr_batch batch;
+    CHECK_OK(mr_loader_next(loader, NULL, MR_FOREVER, &batch));
+    CHECK_EQ(4, batch.epoch);
+    CHECK_EQ(0, batch.batch);
+    CHECK_OK(mr_loader_release(loader, NULL, &batch));
+    CHECK_EQ(91, model_read_epoch(loader, device, NULL));
+    mr_loader_destroy(loader);
+}
+
 /* ---- order ---- */
 
 /* Batch 0 is not there before all others that can be are. */
@@ -632,6 +650,7 @@ static const struct suite_test tests[] = {
     SUITE_TEST(loader_ends_an_epoch_where_fill_says_so),
     SUITE_TEST(loader_takes_epochs_without_a_batch),
     SUITE_TEST(loader_goes_on_where_another_was),
+    SUITE_TEST(loader_may_begin_at_the_end_of_an_epoch),
     SUITE_TEST(loader_keeps_the_order_whoever_is_first),
     SUITE_TEST(loader_gives_batches_as_completed_where_asked),
     SUITE_TEST(loader_copies_nothing_where_memory_is_shared),

@@ -69,6 +69,8 @@ static void loader_refuses_bad_options(void **state)
         { FIELDS, FILL, .sample_count = 10, .batch_size = 11, .is_last_dropped = true },
         { GOOD, .epoch_count = 2, .first_epoch = 3 },
         { GOOD, .first_batch = 3 },
+        { GOOD, .first_batch = UINT64_MAX },
+        { GOOD, .epoch_count = 1, .first_epoch = 1, .first_batch = 1 },
         { GOOD, .next_size = one_each, .first_batch = 11 },
         { GOOD, .worker_count = MR_LOADER_WORKER_LIMIT + 1 },
         { GOOD, .prefetch_count = 1025 },
