@@ -26,6 +26,12 @@ static int close_device(void **state)
     return mr_device_close(device) != MR_OK;
 }
 
+enum { WIDTH = 192, HEIGHT = 128, COLUMNS = 4, ROWS = 2 };
+
+static const struct mr__vision_parameters plain = {
+    .columns = COLUMNS, .rows = ROWS, .budget = 1000, .tensions = { 0.3f, 0.3f, -0.3f }
+};
+
 static struct mr__vision_parameters checked(struct mr__vision_parameters parameters)
 {
     assert_ok(mr__vision_parameters_check(&parameters));
@@ -252,6 +258,9 @@ static void budgets_are_met_to_the_token(void **state)
 {
     (void)state;
     struct random random = { 99 };
+    struct mr__vision_model *model;
+    const struct mr__vision_parameters any = checked(plain);
+    assert_ok(mr__vision_model_create(device, &any, &model));
     for (uint32_t round = 0; round < 240; round++) {
         const uint32_t columns = 1 + (uint32_t)random_below(&random, 9);
         const uint32_t rows = 1 + (uint32_t)random_below(&random, 7), count = columns * rows;
@@ -262,11 +271,9 @@ static void budgets_are_met_to_the_token(void **state)
         struct mr__vision_parameters parameters = checked((struct mr__vision_parameters){
             .columns = columns, .rows = rows, .budget = budget, .least = least, .most = most });
         struct mr__vision_plan plan;
-        struct mr__vision_model *model;
         float scores[4 * 63] = { 0 };
         uint32_t expected[63];
         assert_ok(mr__vision_plan(&parameters, 45, 32, 1, &plan));
-        assert_ok(mr__vision_model_create(device, &parameters, &model));
         for (uint32_t i = 0; i < count; i++)
             scores[3 * count + i] = relevance_at(&random, round % 6, i);
         uint32_t *tokens = tokens_of(model, &plan, scores), sum = 0;
@@ -282,17 +289,11 @@ static void budgets_are_met_to_the_token(void **state)
         }
         assert_int_equal(budget, sum);
         free(tokens);
-        mr__vision_model_destroy(model);
     }
+    mr__vision_model_destroy(model);
 }
 
 /* ---- what must hold for any image ---- */
-
-enum { WIDTH = 192, HEIGHT = 128, COLUMNS = 4, ROWS = 2 };
-
-static const struct mr__vision_parameters plain = {
-    .columns = COLUMNS, .rows = ROWS, .budget = 1000, .tensions = { 0.3f, 0.3f, -0.3f }
-};
 
 static void run_plain(const uint8_t *pixels, struct vision_outcome *outcome)
 {
