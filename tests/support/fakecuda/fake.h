@@ -55,12 +55,12 @@ extern _Thread_local bool fake_is_host_function; /* CUDA may not be called there
 struct CUctx_st {
     int device;
     int retained;
-    CUresult error;      /* sticky */
-    int pending_count;   /* operations that have been submitted and not ended */
-    int running_count;   /* those that touch memory now */
-    bool is_exclusive;   /* a call waits for the device, see fake_quiesce */
-    int stream_count;    /* created ones alive */
-    int stream_capacity; /* more streams make the driver wait once */
+    _Atomic CUresult error; /* sticky; written under the lock */
+    int pending_count;      /* operations that have been submitted and not ended */
+    int running_count;      /* those that touch memory now */
+    bool is_exclusive;      /* a call waits for the device, see fake_quiesce */
+    int stream_count;       /* created ones alive */
+    int stream_capacity;    /* more streams make the driver wait once */
     bool has_peer[DEVICE_LIMIT];
     uint64_t used_bytes;
     struct CUstream_st *streams; /* every one alive but the legacy one */
