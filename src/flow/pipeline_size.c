@@ -13,6 +13,7 @@ enum {
     AUTO_PARCEL_ITEMS = 2048, /* the bookkeeping of more no longer fits the cache */
     SPARE_SLOTS = 2,          /* one being filled and one being delivered, beside those at work */
     STAGED_SLOTS = 2,         /* one that a crew carries and one that it can go on with */
+    LEG_SLOTS = 4,            /* done, and waiting for what other devices have before it */
     AUTO_SLOT_LIMIT = 32,
     LANE_ROUNDS = 4, /* parcels that a lane has queued at most: the submitter wakes rarely */
     SLOT_LIMIT = 1024,
@@ -266,12 +267,12 @@ static uint32_t widest_group(const struct mr__plan *plan)
 }
 
 /* Enough for every group of streams to be busy with one parcel, and some to be filled and delivered. */
-static uint32_t choose_slots(const struct mr__plan *plan)
+static uint32_t choose_slots(const mr_pipeline *pipeline, const struct mr__plan *plan)
 {
     uint32_t depth = plan->group_count + (plan->is_source_staged ? STAGED_SLOTS : 0);
     for (uint32_t i = 0; i < plan->sink_count; i++)
         depth += plan->sinks[i].is_staged ? STAGED_SLOTS : 0;
-    uint32_t count = depth + SPARE_SLOTS;
+    uint32_t count = depth + SPARE_SLOTS + (pipeline->leg ? LEG_SLOTS : 0);
     if (count > AUTO_SLOT_LIMIT)
         count = AUTO_SLOT_LIMIT;
     const uint32_t widest = widest_group(plan);
@@ -321,7 +322,7 @@ mr_status mr__plan_size_parcels(mr_pipeline *pipeline, struct mr__plan *plan)
         return status;
 
     plan->slot_count =
-        pipeline->options.slot_count ? pipeline->options.slot_count : choose_slots(plan);
+        pipeline->options.slot_count ? pipeline->options.slot_count : choose_slots(pipeline, plan);
     status = fit_slots(pipeline, plan);
     if (status)
         return status;
