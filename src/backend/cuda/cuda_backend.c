@@ -139,5 +139,20 @@ const struct mr_backend_ops mr__cuda_backend = {
     .function_destroy = mr__cuda_function_destroy,
     .function_signature = mr__cuda_function_signature,
 
+    .capture_begin = mr__cuda_capture_begin,
+    .capture_end = mr__cuda_capture_end,
+    .plan_create = mr__cuda_plan_create,
+    .plan_clone = mr__cuda_plan_clone,
+    .plan_destroy = mr__cuda_plan_destroy,
+    .plan_add = mr__cuda_plan_add,
+    .plan_size = mr__cuda_plan_size,
+    .replay_create = mr__cuda_replay_create,
+    .replay_update = mr__cuda_replay_update,
+    .replay_update_launch = mr__cuda_replay_update_launch,
+    .replay_launch = mr__cuda_replay_launch,
+    .replay_upload = mr__cuda_replay_upload,
+    .replay_destroy = mr__cuda_replay_destroy,
+    .replay_memory = mr__cuda_replay_memory,
+
     .peer_possible = mr__cuda_peer_possible,
 };

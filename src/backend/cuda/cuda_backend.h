@@ -12,6 +12,8 @@
  * cuda_point.c    events, pooled
  * cuda_gate.c     words that the host opens and streams wait for
  * cuda_function.c modules and launches; cuda_nvrtc.c the run-time compiler
+ * cuda_graph.c    plans; cuda_graph_node.c their nodes, cuda_graph_capture.c from streams,
+ *                 cuda_graph_replay.c made ready and launched; cuda_graph.h what these share
  */
 #ifndef MR__CUDA_BACKEND_H
 #define MR__CUDA_BACKEND_H
@@ -147,6 +149,29 @@ static inline struct cuda_point *cuda_point_from(struct mr_point *base)
     return (struct cuda_point *)base;
 }
 
+/* Captures that this thread has running, and how it then treats calls that the driver takes for unsafe
+ * in one (anything that may wait or allocate). */
+extern _Thread_local uint32_t mr__cuda_capture_count;
+extern _Thread_local int mr__cuda_capture_mode;
+
+/*
+ * Between the two the thread may make such calls while it captures: ours, about other streams than
+ * the captured ones, harm no capture. Calls of others are refused by the driver, as they should be.
+ */
+static inline void mr__cuda_relax(const struct cuda_device *device)
+{
+    int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    if (__builtin_expect(mr__cuda_capture_count != 0, 0))
+        (void)device->cu->cuThreadExchangeStreamCaptureMode(&mode);
+}
+
+static inline void mr__cuda_tighten(const struct cuda_device *device)
+{
+    int mode = mr__cuda_capture_mode;
+    if (__builtin_expect(mr__cuda_capture_count != 0, 0))
+        (void)device->cu->cuThreadExchangeStreamCaptureMode(&mode);
+}
+
 /*
  * Makes the device's context current for this thread; mr__cuda_leave puts the caller's back. Other
  * code in the thread may change the current context at any time, so the driver is asked each time:
@@ -157,8 +182,10 @@ static inline struct cuda_point *cuda_point_from(struct mr_point *base)
  *     if (!result)
  *         result = device->cu->cuMemAlloc(&address, size_bytes);
  *     mr__cuda_leave(device, is_pushed);
+ *
+ * Work for a stream is safe in any capture: bind and unbind are the same for it, and cheaper there.
  */
-static inline CUresult mr__cuda_enter(const struct cuda_device *device, bool *is_pushed)
+static inline CUresult mr__cuda_bind(const struct cuda_device *device, bool *is_pushed)
 {
     *is_pushed = false;
     CUcontext current = NULL;
@@ -169,11 +196,23 @@ static inline CUresult mr__cuda_enter(const struct cuda_device *device, bool *is
     return result;
 }
 
-static inline void mr__cuda_leave(const struct cuda_device *device, bool is_pushed)
+static inline void mr__cuda_unbind(const struct cuda_device *device, bool is_pushed)
 {
     CUcontext popped;
     if (is_pushed)
         device->cu->cuCtxPopCurrent(&popped);
+}
+
+static inline CUresult mr__cuda_enter(const struct cuda_device *device, bool *is_pushed)
+{
+    mr__cuda_relax(device);
+    return mr__cuda_bind(device, is_pushed);
+}
+
+static inline void mr__cuda_leave(const struct cuda_device *device, bool is_pushed)
+{
+    mr__cuda_unbind(device, is_pushed);
+    mr__cuda_tighten(device);
 }
 
 /*
@@ -261,6 +300,26 @@ mr_status mr__cuda_function_create(struct mr_backend_device *device,
 void mr__cuda_function_destroy(struct mr_function *function);
 const char *mr__cuda_function_signature(struct mr_function *function);
 
+mr_status mr__cuda_capture_begin(struct mr_queue *queue);
+mr_status mr__cuda_capture_end(struct mr_queue *queue, struct mr_plan **out);
+mr_status mr__cuda_plan_create(struct mr_backend_device *device, struct mr_plan **out);
+mr_status mr__cuda_plan_clone(const struct mr_plan *plan, struct mr_plan **out);
+void mr__cuda_plan_destroy(struct mr_plan *plan);
+mr_status mr__cuda_plan_add(struct mr_plan *plan, const struct mr_work *work, const uint32_t *after,
+                            size_t after_count);
+void mr__cuda_plan_size(const struct mr_plan *plan, size_t *node_count, size_t *edge_count);
+mr_status mr__cuda_replay_create(const struct mr_plan *plan, const struct mr_binder *binder,
+                                 struct mr_replay **out);
+mr_status mr__cuda_replay_update(struct mr_replay *replay, const struct mr_plan *plan,
+                                 const struct mr_binder *binder);
+mr_status mr__cuda_replay_update_launch(struct mr_replay *replay, uint32_t node,
+                                        struct mr_function *function,
+                                        const struct mr_function_launch *launch);
+mr_status mr__cuda_replay_launch(struct mr_replay *replay, struct mr_queue *queue);
+mr_status mr__cuda_replay_upload(struct mr_replay *replay, struct mr_queue *queue);
+void mr__cuda_replay_destroy(struct mr_replay *replay);
+uint64_t mr__cuda_replay_memory(const struct mr_replay *replay);
+
 /* Said after every submission to a queue: other threads wait for a PER_THREAD queue through its
  * tail, because the driver's handle means each caller's own stream. */
 void mr__cuda_queue_mark_tail(struct cuda_queue *queue);
@@ -269,6 +328,14 @@ static inline void mr__cuda_queue_submitted(struct cuda_queue *queue)
 {
     if (queue->kind == MR_STREAM_PER_THREAD)
         mr__cuda_queue_mark_tail(queue);
+}
+
+/* Whether the queue's work goes into a capture that this thread began. Costs nothing otherwise. */
+bool mr__cuda_asks_captured(const struct cuda_queue *queue);
+
+static inline bool mr__cuda_is_captured(const struct cuda_queue *queue)
+{
+    return __builtin_expect(mr__cuda_capture_count != 0, 0) && mr__cuda_asks_captured(queue);
 }
 
 /* Between files of this folder. */

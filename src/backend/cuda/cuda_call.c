@@ -3,7 +3,7 @@
  * Host work in stream order: the caller's functions, and copies and fills between host memories,
  * which the driver would do on the submitting thread.
  */
-#include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/cuda_graph.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -164,8 +164,26 @@ static mr_status call_submit(struct cuda_queue *queue, const struct cuda_call *w
                           device->properties.id);
 }
 
+/* As a node it may run any number of times, with the context to which each replay binds it. */
+static mr_status call_capture(struct cuda_queue *queue, void (*function)(void *context),
+                              void *context)
+{
+    const struct cuda_device *device = queue->device;
+    mr__cuda_call_note(function);
+    mr__cuda_capture_has_calls = true;
+    bool is_pushed;
+    CUresult result = mr__cuda_enter(device, &is_pushed);
+    if (!result)
+        result = device->cu->cuLaunchHostFunc(queue->stream, function, context);
+    mr__cuda_leave(device, is_pushed);
+    return mr__cuda_error(device->cu, result, "recording a host function on %s",
+                          device->properties.id);
+}
+
 mr_status mr__cuda_call(struct mr_queue *base, void (*function)(void *context), void *context)
 {
+    if (mr__cuda_is_captured(cuda_queue_from(base)))
+        return call_capture(cuda_queue_from(base), function, context);
     return call_submit(cuda_queue_from(base),
                        &(struct cuda_call){ .function = function, .context = context });
 }

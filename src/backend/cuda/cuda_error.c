@@ -24,6 +24,18 @@ mr_status mr__cuda_status(CUresult result)
         return MR_E_UNAVAILABLE;
     case CUDA_ERROR_NOT_SUPPORTED:
         return MR_E_UNSUPPORTED;
+    case CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED:
+    case CUDA_ERROR_STREAM_CAPTURE_INVALIDATED:
+    case CUDA_ERROR_STREAM_CAPTURE_MERGE:
+    case CUDA_ERROR_STREAM_CAPTURE_UNMATCHED:
+    case CUDA_ERROR_STREAM_CAPTURE_UNJOINED:
+    case CUDA_ERROR_STREAM_CAPTURE_ISOLATION:
+    case CUDA_ERROR_STREAM_CAPTURE_IMPLICIT:
+    case CUDA_ERROR_CAPTURED_EVENT:
+    case CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD:
+        return MR_E_STATE;
+    case CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE:
+        return MR_E_MISMATCH;
     default:
         return MR_E_DEVICE;
     }
@@ -43,6 +55,12 @@ static const char *remedy(CUresult result)
         return "; the kernel module and libcuda.so.1 differ in version: reboot after the update";
     case CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED:
         return "; a part of the range is pinned already: register the whole of it once";
+    case CUDA_ERROR_STREAM_CAPTURE_UNJOINED:
+        return "; let the stream that began wait for an event at the end of each that joined in";
+    case CUDA_ERROR_STREAM_CAPTURE_IMPLICIT:
+        return "; a blocking stream is being captured, and the legacy default stream would wait "
+               "for "
+               "it: capture a non-blocking stream";
     case CUDA_ERROR_ILLEGAL_ADDRESS:
     case CUDA_ERROR_MISALIGNED_ADDRESS:
     case CUDA_ERROR_INVALID_PC:

@@ -3,7 +3,7 @@
  * Modules, functions and launches. Source goes through NVRTC (cuda_nvrtc.c); embedded kernels come
  * as PTX, which the driver compiles, and are compiled from source only where it refuses that.
  */
-#include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/cuda_graph.h"
 
 #include "backend/cuda/cuda_nvrtc.h"
 #include "base/alloc.h"
@@ -303,19 +303,50 @@ static CUresult allow_shared(struct cuda_function *function, uint32_t shared_byt
     return result;
 }
 
+struct shape {
+    uint32_t grid[3], block[3], shared_bytes;
+};
+
+static mr_status shape_of(const struct cuda_function *function, const mr_launch *launch,
+                          struct shape *out)
+{
+    const uint32_t block = launch->block[0] ? launch->block[0] : BLOCK_THREADS;
+    if (function->is_grouped && block % 32)
+        return mr_error_set(MR_E_INVALID,
+                            "a group kernel takes blocks of whole warps, and %u threads are not a "
+                            "multiple of 32",
+                            block);
+    *out = (struct shape){
+        .grid = { launch->grid[0] ? launch->grid[0] : auto_grid(function, launch->count, block),
+                  or_one(launch->grid[1]), or_one(launch->grid[2]) },
+        .block = { block, or_one(launch->block[1]), or_one(launch->block[2]) },
+        .shared_bytes = launch->shared_bytes,
+    };
+    return MR_OK;
+}
+
+static mr_status refuse_launch(const struct cuda_device *device, CUresult result,
+                               const struct shape *shape)
+{
+    return mr__cuda_error(device->cu, result,
+                          "launching %u x %u x %u blocks of %u x %u x %u threads with %u bytes of "
+                          "shared memory",
+                          shape->grid[0], shape->grid[1], shape->grid[2], shape->block[0],
+                          shape->block[1], shape->block[2], shape->shared_bytes);
+}
+
 static CUresult launch_in_context(struct cuda_queue *queue, struct cuda_function *function,
-                                  const mr_launch *shape, const uint32_t grid[3],
-                                  const uint32_t block[3], void **values)
+                                  const struct shape *shape, void **values)
 {
     bool is_pushed;
-    CUresult result = mr__cuda_enter(queue->device, &is_pushed);
+    CUresult result = mr__cuda_bind(queue->device, &is_pushed);
     if (!result && shape->shared_bytes > FREE_SHARED_BYTES)
         result = allow_shared(function, shape->shared_bytes);
     if (!result)
         result = queue->device->cu->cuLaunchKernel(
-            function->function, grid[0], grid[1], grid[2], block[0], block[1], block[2],
-            shape->shared_bytes, queue->stream, values, NULL);
-    mr__cuda_leave(queue->device, is_pushed);
+            function->function, shape->grid[0], shape->grid[1], shape->grid[2], shape->block[0],
+            shape->block[1], shape->block[2], shape->shared_bytes, queue->stream, values, NULL);
+    mr__cuda_unbind(queue->device, is_pushed);
     return result;
 }
 
@@ -324,27 +355,41 @@ mr_status mr__cuda_launch(struct mr_queue *base, struct mr_function *base_functi
 {
     struct cuda_queue *queue = cuda_queue_from(base);
     struct cuda_function *function = function_from(base_function);
-    const mr_launch *shape = &launch->shape;
-
-    const uint32_t block[3] = { shape->block[0] ? shape->block[0] : BLOCK_THREADS,
-                                or_one(shape->block[1]), or_one(shape->block[2]) };
-    const uint32_t grid[3] = { shape->grid[0] ? shape->grid[0]
-                                              : auto_grid(function, shape->count, block[0]),
-                               or_one(shape->grid[1]), or_one(shape->grid[2]) };
-    if (function->is_grouped && block[0] % 32)
-        return mr_error_set(MR_E_INVALID,
-                            "a group kernel takes blocks of whole warps, and %u threads are not a "
-                            "multiple of 32",
-                            block[0]);
-
+    struct shape shape = { 0 };
+    const mr_status status = shape_of(function, &launch->shape, &shape);
+    if (status)
+        return status;
     const CUresult result =
-        launch_in_context(queue, function, shape, grid, block, (void **)(uintptr_t)launch->values);
+        launch_in_context(queue, function, &shape, (void **)(uintptr_t)launch->values);
     if (result)
-        return mr__cuda_error(queue->device->cu, result,
-                              "launching %u x %u x %u blocks of %u x %u x %u threads with %u bytes "
-                              "of shared memory",
-                              grid[0], grid[1], grid[2], block[0], block[1], block[2],
-                              shape->shared_bytes);
+        return refuse_launch(queue->device, result, &shape);
     mr__cuda_queue_submitted(queue);
+    return MR_OK;
+}
+
+mr_status mr__cuda_kernel_node(struct mr_function *base, const struct mr_function_launch *launch,
+                               CUDA_KERNEL_NODE_PARAMS *out)
+{
+    struct cuda_function *function = function_from(base);
+    struct shape shape = { 0 };
+    const mr_status status = shape_of(function, &launch->shape, &shape);
+    if (status)
+        return status;
+    if (shape.shared_bytes > FREE_SHARED_BYTES) {
+        const CUresult result = allow_shared(function, shape.shared_bytes);
+        if (result)
+            return refuse_launch(function->device, result, &shape);
+    }
+    *out = (CUDA_KERNEL_NODE_PARAMS){
+        .func = function->function,
+        .gridDimX = shape.grid[0],
+        .gridDimY = shape.grid[1],
+        .gridDimZ = shape.grid[2],
+        .blockDimX = shape.block[0],
+        .blockDimY = shape.block[1],
+        .blockDimZ = shape.block[2],
+        .sharedMemBytes = shape.shared_bytes,
+        .kernelParams = (void **)(uintptr_t)launch->values,
+    };
     return MR_OK;
 }

@@ -138,7 +138,9 @@ static CUresult event_record(struct cuda_queue *queue, CUevent event)
 CUresult mr__cuda_event_query(struct cuda_device *device, CUevent event)
 {
     if (!atomic_load_explicit(&device->wants_context, memory_order_relaxed)) {
+        mr__cuda_relax(device);
         CUresult result = device->cu->cuEventQuery(event);
+        mr__cuda_tighten(device);
         if (!mr__cuda_misses_context(device, result))
             return result;
     }

@@ -140,6 +140,8 @@ void *mr__cuda_queue_native(struct mr_queue *queue)
 
 void mr__cuda_queue_mark_tail(struct cuda_queue *queue)
 {
+    if (mr__cuda_is_captured(queue))
+        return; /* nothing runs, and nobody may ask a captured event */
     bool is_pushed;
     if (!mr__cuda_enter(queue->device, &is_pushed))
         (void)queue->device->cu->cuEventRecord(queue->tail, queue->stream);
@@ -158,7 +160,9 @@ static CUresult queue_look(struct cuda_queue *queue)
     if (is_others(queue))
         return mr__cuda_event_query(device, queue->tail);
     if (mr__cuda_is_unbound(queue)) {
+        mr__cuda_relax(device);
         CUresult result = device->cu->cuStreamQuery(queue->stream);
+        mr__cuda_tighten(device);
         if (!mr__cuda_misses_context(device, result))
             return result;
     }

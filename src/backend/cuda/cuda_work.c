@@ -2,7 +2,7 @@
 /*
  * Copies and fills. Which call of the driver serves depends on where both sides are.
  */
-#include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/cuda_graph.h"
 
 /* One side of a copy, resolved. */
 struct side {
@@ -124,7 +124,7 @@ static CUresult copy_bound(struct cuda_queue *queue, const struct side *target,
                            const struct side *source, const struct mr_transfer *transfer)
 {
     bool is_pushed;
-    CUresult result = mr__cuda_enter(queue->device, &is_pushed);
+    CUresult result = mr__cuda_bind(queue->device, &is_pushed);
     if (!result && is_between_devices(target, source))
         result = copy_peer(queue, target, source, transfer);
     else if (!result && is_flat(target, source, transfer))
@@ -133,7 +133,7 @@ static CUresult copy_bound(struct cuda_queue *queue, const struct side *target,
         result = copy_2d(queue, target, source, transfer);
     if (!result)
         mr__cuda_queue_submitted(queue);
-    mr__cuda_leave(queue->device, is_pushed);
+    mr__cuda_unbind(queue->device, is_pushed);
     return result;
 }
 
@@ -149,6 +149,15 @@ static CUresult copy_any(struct cuda_queue *queue, const struct side *target,
     return copy_bound(queue, target, source, transfer);
 }
 
+/* A graph's copies read and write when they run, so the device must reach both sides by itself. */
+static mr_status refuse_pageable(const struct cuda_device *device, mr_status status)
+{
+    return mr_error_set(status,
+                        "a graph on %s cannot touch pageable memory: pin it (mr_buffer_create with "
+                        "MR_PLACE_PINNED, mr_buffer_register), or copy outside the graph",
+                        device->properties.id);
+}
+
 mr_status mr__cuda_copy(struct mr_queue *base, const struct mr_transfer *transfer)
 {
     struct cuda_queue *queue = cuda_queue_from(base);
@@ -157,12 +166,15 @@ mr_status mr__cuda_copy(struct mr_queue *base, const struct mr_transfer *transfe
         side_of(transfer->target, transfer->target_offset, transfer->target_pitch);
     const struct side source =
         side_of(transfer->source, transfer->source_offset, transfer->source_pitch);
-    if (target.host && source.host)
+    const bool is_reached = is_reachable(transfer->target) && is_reachable(transfer->source);
+    if (!is_reached && mr__cuda_is_captured(queue))
+        return refuse_pageable(device, MR_E_STATE);
+    if (target.host && source.host && !mr__cuda_is_captured(queue))
         return copy_host(queue, &target, &source, transfer);
 
     /* The driver reads small pageable sources while it is called, before work that may yet write them;
      * see cuda_bounce.c. A queue that cannot be asked may have such work. */
-    if (!is_reachable(transfer->source)) {
+    if (!is_reached && !is_reachable(transfer->source)) {
         const mr_status status = mr__cuda_queue_query(base);
         if (status == MR_E_BUSY)
             return mr__cuda_bounce_copy(queue, transfer);
@@ -196,6 +208,8 @@ mr_status mr__cuda_fill(struct mr_queue *base, const struct mr_memory *memory, s
 {
     struct cuda_queue *queue = cuda_queue_from(base);
     struct cuda_device *device = queue->device;
+    if (!is_reachable(memory) && mr__cuda_is_captured(queue))
+        return refuse_pageable(device, MR_E_STATE);
     if (!is_reachable(memory))
         return mr__cuda_host_job(queue, &(struct cuda_host_job){
                                             .target = (unsigned char *)memory->host + offset,
@@ -205,12 +219,67 @@ mr_status mr__cuda_fill(struct mr_queue *base, const struct mr_memory *memory, s
                                             .value_bytes = value_bytes,
                                         });
     bool is_pushed;
-    CUresult result = mr__cuda_enter(device, &is_pushed);
+    CUresult result = mr__cuda_bind(device, &is_pushed);
     if (!result)
         result = fill_reachable(queue, memory->address + offset, size_bytes, value, value_bytes);
     if (!result)
         mr__cuda_queue_submitted(queue);
-    mr__cuda_leave(device, is_pushed);
+    mr__cuda_unbind(device, is_pushed);
     return mr__cuda_error(device->cu, result, "queueing a fill of %zu bytes on %s", size_bytes,
                           device->properties.id);
+}
+
+/* ---- as nodes of a graph ---- */
+
+mr_status mr__cuda_copy_node(const struct cuda_device *device, const struct mr_transfer *transfer,
+                             CUDA_MEMCPY3D *out)
+{
+    if (!is_reachable(transfer->target) || !is_reachable(transfer->source))
+        return refuse_pageable(device, MR_E_UNSUPPORTED);
+    const struct side target =
+        side_of(transfer->target, transfer->target_offset, transfer->target_pitch);
+    const struct side source =
+        side_of(transfer->source, transfer->source_offset, transfer->source_pitch);
+    const bool has_rows = !is_flat(&target, &source, transfer);
+    if (has_rows && (target.pitch > device->pitch_limit || source.pitch > device->pitch_limit))
+        return mr_error_set(
+            MR_E_UNSUPPORTED,
+            "a copy of rows %zu and %zu bytes apart as one node: %s allows %zu; add "
+            "a node per row",
+            source.pitch, target.pitch, device->properties.id, device->pitch_limit);
+    const size_t row_count = has_rows ? transfer->row_count : 1;
+    const size_t row_bytes =
+        has_rows ? transfer->row_bytes : transfer->row_bytes * transfer->row_count;
+    *out = (CUDA_MEMCPY3D){
+        .srcMemoryType = source.host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE,
+        .srcHost = source.host,
+        .srcDevice = source.host ? 0 : source.address,
+        .srcPitch = has_rows ? source.pitch : row_bytes,
+        .srcHeight = row_count,
+        .dstMemoryType = target.host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE,
+        .dstHost = target.host,
+        .dstDevice = target.host ? 0 : target.address,
+        .dstPitch = has_rows ? target.pitch : row_bytes,
+        .dstHeight = row_count,
+        .WidthInBytes = row_bytes,
+        .Height = row_count,
+        .Depth = 1,
+    };
+    return MR_OK;
+}
+
+mr_status mr__cuda_fill_node(const struct cuda_device *device, const struct mr_work *work,
+                             CUDA_MEMSET_NODE_PARAMS *out)
+{
+    const struct mr_memory *memory = work->as.fill.memory;
+    if (!is_reachable(memory))
+        return refuse_pageable(device, MR_E_UNSUPPORTED);
+    *out = (CUDA_MEMSET_NODE_PARAMS){
+        .dst = memory->address + work->as.fill.offset,
+        .value = work->as.fill.value,
+        .elementSize = work->as.fill.value_bytes,
+        .width = work->as.fill.size_bytes / work->as.fill.value_bytes,
+        .height = 1,
+    };
+    return MR_OK;
 }

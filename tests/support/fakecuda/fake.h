@@ -9,6 +9,7 @@
  * fake_executor.c operations as a graph, run by threads
  * fake_work.c     copies, fills, host functions, waits for words
  * fake_module.c   modules and launches
+ * fake_capture.c  what streams record instead of doing; fake_graph.c graphs and their executables
  */
 #ifndef FAKE_H
 #define FAKE_H
@@ -95,6 +96,7 @@ struct place {
     bool is_device, is_pageable;
 };
 struct place fake_place(CUdeviceptr address, size_t size_bytes);
+CUcontext fake_owner(CUdeviceptr address); /* NULL for pageable memory; with the lock */
 bool fake_is_alive(CUdeviceptr address, size_t size_bytes); /* takes the lock */
 bool fake_is_reachable(CUdeviceptr address);                /* by a kernel; takes the lock */
 void fake_range_free(CUdeviceptr address);                  /* with the lock */
@@ -166,6 +168,15 @@ void fake_executor_open(void);
 
 /* ---- streams ---- */
 
+struct capture;
+
+/* Where a captured stream or event stands: after these nodes. */
+struct frontier {
+    struct capture *capture; /* one reference; NULL: not captured */
+    struct CUgraphNode_st **nodes;
+    size_t count;
+};
+
 struct CUstream_st {
     uint32_t magic;
     CUcontext context;
@@ -173,6 +184,7 @@ struct CUstream_st {
     bool is_thread;   /* a thread's default stream */
     int priority;
     struct operation *last; /* the newest work; one reference */
+    struct frontier frontier;
     struct CUstream_st *next;
 };
 
@@ -183,8 +195,51 @@ struct CUstream_st *fake_stream_to_fill(CUstream handle, CUresult *result);
 /* Queues behind all that CUDA's rules say; takes the caller's reference. With the lock. */
 void fake_submit(struct CUstream_st *stream, struct operation *operation);
 
+/* ---- captures ---- all with the lock */
+
+/* What a stream may be given now: refuses work for a stream whose capture is broken, and for the legacy
+ * stream while a blocking one is captured. */
+CUresult fake_capture_admit(struct CUstream_st *stream);
+/* Takes the operation as a node. */
+void fake_capture_add(struct CUstream_st *stream, struct operation *operation);
+/* Calls that a capture does not allow break it: about a captured stream; about an event; on a thread
+ * that captures and has not relaxed. 0 when there is nothing to break. */
+CUresult fake_capture_forbid(struct CUstream_st *stream);
+CUresult fake_capture_forbid_event(const struct frontier *event);
+CUresult fake_capture_forbid_unsafe(void);
+/* An event takes the stream's place; a stream goes on after the event as well. */
+void fake_frontier_copy(struct frontier *to, const struct frontier *from);
+void fake_frontier_clear(struct frontier *frontier);
+bool fake_frontier_is_open(const struct frontier *frontier); /* its capture still runs */
+CUresult fake_frontier_join(struct CUstream_st *stream, const struct frontier *event);
+
+/* Second line of functions that may wait or allocate. */
+#define FAKE_UNSAFE()                                                                              \
+    do {                                                                                           \
+        pthread_mutex_lock(&fake_lock);                                                            \
+        const CUresult fake_refusal = fake_capture_forbid_unsafe();                                \
+        pthread_mutex_unlock(&fake_lock);                                                          \
+        if (fake_refusal)                                                                          \
+            return fake_refusal;                                                                   \
+    } while (0)
+
+/* ---- graphs ---- */
+
+CUgraph fake_graph_new(void);
+void fake_graph_free(CUgraph graph);
+/* Takes the operation; with the lock. */
+struct CUgraphNode_st *fake_graph_add(CUgraph graph, int type, struct operation *operation,
+                                      struct CUgraphNode_st *const *after, size_t after_count);
+/* Whether one of `ends` is the node or comes after it. */
+bool fake_graph_leads(const struct CUgraphNode_st *node, struct CUgraphNode_st *const *ends,
+                      size_t count);
+
 /* ---- modules ---- */
 
 CUresult fake_launch_run(struct operation *operation);
+/* What a launch needs, copied. CUDA_ERROR_INVALID_VALUE when the shape is none. */
+CUresult fake_launch_fill(struct operation *operation, CUfunction kernel, const unsigned grid[3],
+                          const unsigned block[3], unsigned shared_bytes, void **values);
+CUcontext fake_launch_context(CUfunction kernel);
 
 #endif

@@ -97,6 +97,7 @@ static bool is_spared(const char *name)
                                          "Unload",
                                          "cuCtxPopCurrent",
                                          "cuCtxPushCurrent",
+                                         "cuThreadExchange",
                                          "cuGetErrorName",
                                          "cuGetErrorString",
                                          NULL };

@@ -74,6 +74,12 @@ struct place fake_place(CUdeviceptr address, size_t size_bytes)
     return (struct place){ bytes_of(address), is_device, !range };
 }
 
+CUcontext fake_owner(CUdeviceptr address)
+{
+    const struct range *range = range_find(address, 1);
+    return range ? range->context : NULL;
+}
+
 bool fake_is_alive(CUdeviceptr address, size_t size_bytes)
 {
     pthread_mutex_lock(&fake_lock);
@@ -157,6 +163,7 @@ FAKE_API CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
 FAKE_API CUresult cuMemAlloc_v2(CUdeviceptr *out, size_t size_bytes)
 {
     FAKE_CALL("bytes=%zu", size_bytes);
+    FAKE_UNSAFE();
     WITH_CONTEXT(context);
     return device_allocate(context, out, size_bytes);
 }
@@ -164,6 +171,7 @@ FAKE_API CUresult cuMemAlloc_v2(CUdeviceptr *out, size_t size_bytes)
 FAKE_API CUresult cuMemFree_v2(CUdeviceptr address)
 {
     FAKE_CALL("address=%llx", address);
+    FAKE_UNSAFE();
     pthread_mutex_lock(&fake_lock);
     struct range *range = range_find(address, 1);
     const bool is_known = range && range->address == address && range->kind == RANGE_DEVICE;
@@ -178,6 +186,7 @@ FAKE_API CUresult cuMemFree_v2(CUdeviceptr address)
 FAKE_API CUresult cuMemHostAlloc(void **out, size_t size_bytes, unsigned flags)
 {
     FAKE_CALL("bytes=%zu flags=%u", size_bytes, flags);
+    FAKE_UNSAFE();
     WITH_CONTEXT(context);
     void *memory = NULL;
     if (posix_memalign(&memory, 4096, size_bytes))
@@ -209,6 +218,7 @@ static CUresult host_forget(void *address, enum range_kind kind, CUresult otherw
 FAKE_API CUresult cuMemFreeHost(void *address)
 {
     FAKE_CALL("address=%p", address);
+    FAKE_UNSAFE();
     CUresult result = host_forget(address, RANGE_PINNED, CUDA_ERROR_INVALID_VALUE);
     if (!result)
         free(address);
@@ -228,6 +238,7 @@ FAKE_API CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *out, void *address, 
 FAKE_API CUresult cuMemHostRegister_v2(void *address, size_t size_bytes, unsigned flags)
 {
     FAKE_CALL("address=%p bytes=%zu flags=%u", address, size_bytes, flags);
+    FAKE_UNSAFE();
     WITH_CONTEXT(context);
     const CUdeviceptr start = (CUdeviceptr)(uintptr_t)address;
     CUresult result = CUDA_SUCCESS;
@@ -245,6 +256,7 @@ FAKE_API CUresult cuMemHostRegister_v2(void *address, size_t size_bytes, unsigne
 FAKE_API CUresult cuMemHostUnregister(void *address)
 {
     FAKE_CALL("address=%p", address);
+    FAKE_UNSAFE();
     return host_forget(address, RANGE_REGISTERED, CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
 }
 
@@ -305,8 +317,16 @@ FAKE_API CUresult cuMemAllocFromPoolAsync(CUdeviceptr *out, size_t size_bytes, C
 {
     FAKE_CALL("bytes=%zu pool=%p stream=%p", size_bytes, (void *)pool, (void *)handle);
     WITH_CONTEXT(context);
+    pthread_mutex_lock(&fake_lock);
+    CUresult result;
+    struct CUstream_st *stream = fake_stream(handle, &result);
+    if (!result)
+        result = fake_capture_forbid(stream);
+    pthread_mutex_unlock(&fake_lock);
     CUcontext owner = fake_context(pool->device);
-    return owner ? device_allocate(owner, out, size_bytes) : context->error;
+    if (result || !owner)
+        return result ? result : context->error;
+    return device_allocate(owner, out, size_bytes);
 }
 
 FAKE_API CUresult cuMemFreeAsync(CUdeviceptr address, CUstream handle)
@@ -318,6 +338,8 @@ FAKE_API CUresult cuMemFreeAsync(CUdeviceptr address, CUstream handle)
     struct range *range = range_find(address, 1);
     if (!result && (!range || range->address != address))
         result = CUDA_ERROR_INVALID_VALUE;
+    if (!result)
+        result = fake_capture_forbid(stream);
     if (!result) {
         struct operation *operation = fake_operation(OPERATION_FREE, stream->context);
         operation->address = address;

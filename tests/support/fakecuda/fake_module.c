@@ -95,6 +95,7 @@ FAKE_API CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned 
                                      int *options, void **values)
 {
     FAKE_CALL("image=%p options=%u", image, option_count);
+    FAKE_UNSAFE();
     WITH_CONTEXT(context);
     const bool is_elf = !memcmp(image, ELFMAG, SELFMAG);
     const bool is_ptx = !is_elf && strstr(image, ".entry ");
@@ -125,6 +126,7 @@ FAKE_API CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned 
 FAKE_API CUresult cuModuleUnload(CUmodule module)
 {
     FAKE_CALL("module=%p", (void *)module);
+    FAKE_UNSAFE();
     pthread_mutex_lock(&fake_lock);
     fake_quiesce(module->context);
     fake_live_add(-1);
@@ -272,6 +274,24 @@ static bool has_good_shape(const unsigned grid[3], const unsigned block[3])
            (uint64_t)block[0] * block[1] * block[2] <= 1024 && grid[1] <= 65535 && grid[2] <= 65535;
 }
 
+CUresult fake_launch_fill(struct operation *operation, CUfunction kernel, const unsigned grid[3],
+                          const unsigned block[3], unsigned shared_bytes, void **values)
+{
+    if (!has_good_shape(grid, block) || shared_bytes > 49152)
+        return CUDA_ERROR_INVALID_VALUE;
+    operation->kernel = kernel;
+    memcpy(operation->grid, grid, sizeof operation->grid);
+    memcpy(operation->block, block, sizeof operation->block);
+    for (int i = 0; i < kernel->parameter_count; i++)
+        memcpy(&operation->storage[i], values[i], (size_t)kernel->size_bytes[i]);
+    return CUDA_SUCCESS;
+}
+
+CUcontext fake_launch_context(CUfunction kernel)
+{
+    return kernel->module->context;
+}
+
 FAKE_API CUresult cuLaunchKernel(CUfunction kernel, unsigned grid_x, unsigned grid_y,
                                  unsigned grid_z, unsigned block_x, unsigned block_y,
                                  unsigned block_z, unsigned shared_bytes, CUstream handle,
@@ -280,7 +300,7 @@ FAKE_API CUresult cuLaunchKernel(CUfunction kernel, unsigned grid_x, unsigned gr
     FAKE_CALL("function=%p grid=%ux%ux%u block=%ux%ux%u shared=%u stream=%p", (void *)kernel,
               grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, (void *)handle);
     const unsigned grid[3] = { grid_x, grid_y, grid_z }, block[3] = { block_x, block_y, block_z };
-    if (extra || !has_good_shape(grid, block) || shared_bytes > 49152)
+    if (extra)
         return CUDA_ERROR_INVALID_VALUE;
 
     pthread_mutex_lock(&fake_lock);
@@ -288,12 +308,11 @@ FAKE_API CUresult cuLaunchKernel(CUfunction kernel, unsigned grid_x, unsigned gr
     struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
     if (!result) {
         struct operation *operation = fake_operation(OPERATION_LAUNCH, stream->context);
-        operation->kernel = kernel;
-        memcpy(operation->grid, grid, sizeof grid);
-        memcpy(operation->block, block, sizeof block);
-        for (int i = 0; i < kernel->parameter_count; i++)
-            memcpy(&operation->storage[i], values[i], (size_t)kernel->size_bytes[i]);
-        fake_submit(stream, operation);
+        result = fake_launch_fill(operation, kernel, grid, block, shared_bytes, values);
+        if (!result)
+            fake_submit(stream, operation);
+        else
+            fake_unref(operation);
     }
     pthread_mutex_unlock(&fake_lock);
     return result;

@@ -13,6 +13,7 @@ struct CUevent_st {
     unsigned flags;
     CUcontext context;
     struct operation *record; /* the newest; one reference */
+    struct frontier frontier; /* when that was in a capture */
 };
 
 /* ---- finding the stream ---- */
@@ -31,6 +32,8 @@ static void stream_unlink(struct CUstream_st *stream)
         place = &(*place)->next;
     if (*place)
         *place = stream->next;
+    (void)fake_capture_forbid(stream);
+    fake_frontier_clear(&stream->frontier);
     fake_unref(stream->last);
     stream->last = NULL;
 }
@@ -107,15 +110,22 @@ struct CUstream_st *fake_stream(CUstream handle, CUresult *result)
 struct CUstream_st *fake_stream_to_fill(CUstream handle, CUresult *result)
 {
     struct CUstream_st *stream = fake_stream(handle, result);
-    if (!stream || !stream->context->is_exclusive)
-        return stream;
-    fake_admit(stream->context);
-    return fake_stream(handle, result);
+    if (stream && stream->context->is_exclusive) {
+        fake_admit(stream->context);
+        stream = fake_stream(handle, result);
+    }
+    if (stream)
+        *result = fake_capture_admit(stream);
+    return *result ? NULL : stream;
 }
 
 /* Behind the stream's own work; and between the legacy stream and the blocking ones both ways. */
 void fake_submit(struct CUstream_st *stream, struct operation *operation)
 {
+    if (stream->frontier.capture) {
+        fake_capture_add(stream, operation);
+        return;
+    }
     CUcontext context = stream->context;
     operation->priority = stream->priority;
     fake_depend(operation, stream->last);
@@ -187,7 +197,11 @@ FAKE_API CUresult cuStreamQuery(CUstream handle)
     pthread_mutex_lock(&fake_lock);
     CUresult result;
     struct CUstream_st *stream = fake_stream(handle, &result);
-    if (stream && stream->last && !stream->last->is_done)
+    if (stream)
+        result = fake_capture_forbid(stream);
+    if (!result)
+        result = fake_capture_forbid_unsafe();
+    if (!result && stream->last && !stream->last->is_done)
         result = CUDA_ERROR_NOT_READY;
     pthread_mutex_unlock(&fake_lock);
     return result;
@@ -199,7 +213,11 @@ FAKE_API CUresult cuStreamSynchronize(CUstream handle)
     pthread_mutex_lock(&fake_lock);
     CUresult result;
     struct CUstream_st *stream = fake_stream(handle, &result);
-    struct operation *last = stream ? stream->last : NULL;
+    if (stream)
+        result = fake_capture_forbid(stream);
+    if (!result)
+        result = fake_capture_forbid_unsafe();
+    struct operation *last = result ? NULL : stream->last;
     if (last)
         last->references++;
     pthread_mutex_unlock(&fake_lock);
@@ -209,6 +227,7 @@ FAKE_API CUresult cuStreamSynchronize(CUstream handle)
 FAKE_API CUresult cuCtxSynchronize(void)
 {
     FAKE_CALL("%s", "");
+    FAKE_UNSAFE();
     WITH_CONTEXT(context);
     pthread_mutex_lock(&fake_lock);
     struct CUstream_st *stream = context->streams;
@@ -235,7 +254,9 @@ FAKE_API CUresult cuStreamWaitEvent(CUstream handle, CUevent event, unsigned fla
     pthread_mutex_lock(&fake_lock);
     CUresult result;
     struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
-    if (stream && event->record && !event->record->is_done) {
+    if (stream && (stream->frontier.capture || event->frontier.capture)) {
+        result = fake_frontier_join(stream, &event->frontier);
+    } else if (stream && event->record && !event->record->is_done) {
         struct operation *operation = fake_operation(OPERATION_MARK, stream->context);
         fake_depend(operation, event->record);
         fake_submit(stream, operation);
@@ -268,6 +289,7 @@ FAKE_API CUresult cuEventDestroy_v2(CUevent event)
         return CUDA_ERROR_INVALID_HANDLE;
     pthread_mutex_lock(&fake_lock);
     fake_unref(event->record);
+    fake_frontier_clear(&event->frontier);
     event->magic = 0;
     fake_live_add(-1);
     pthread_mutex_unlock(&fake_lock);
@@ -286,8 +308,12 @@ FAKE_API CUresult cuEventRecord(CUevent event, CUstream handle)
     if (stream && stream->context != event->context)
         result = CUDA_ERROR_INVALID_HANDLE;
     if (!result) {
-        struct operation *operation = fake_operation(OPERATION_MARK, stream->context);
         fake_unref(event->record);
+        event->record = NULL;
+        fake_frontier_copy(&event->frontier, &stream->frontier);
+    }
+    if (!result && !stream->frontier.capture) {
+        struct operation *operation = fake_operation(OPERATION_MARK, stream->context);
         operation->references++;
         event->record = operation;
         fake_submit(stream, operation);
@@ -302,6 +328,8 @@ static CUresult event_state(CUevent event)
     if (!event || event->magic != EVENT_MAGIC)
         return CUDA_ERROR_INVALID_HANDLE;
     CUresult error = fake_error(event->context);
+    if (!error)
+        error = fake_capture_forbid_event(&event->frontier);
     if (error)
         return error;
     return event->record && !event->record->is_done ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
@@ -310,6 +338,7 @@ static CUresult event_state(CUevent event)
 FAKE_API CUresult cuEventQuery(CUevent event)
 {
     FAKE_CALL("event=%p", (void *)event);
+    FAKE_UNSAFE();
     pthread_mutex_lock(&fake_lock);
     CUresult result = event_state(event);
     pthread_mutex_unlock(&fake_lock);
@@ -319,6 +348,7 @@ FAKE_API CUresult cuEventQuery(CUevent event)
 FAKE_API CUresult cuEventSynchronize(CUevent event)
 {
     FAKE_CALL("event=%p", (void *)event);
+    FAKE_UNSAFE();
     pthread_mutex_lock(&fake_lock);
     CUresult result = event_state(event);
     struct operation *record = result == CUDA_ERROR_NOT_READY ? event->record : NULL;

@@ -93,8 +93,18 @@ static CUresult copy_submit(const struct rows *rows, CUstream handle)
         pthread_mutex_unlock(&fake_lock);
         return result;
     }
+    if (stream->frontier.capture && (target.is_pageable || source.is_pageable)) {
+        result = fake_capture_forbid(stream);
+        pthread_mutex_unlock(&fake_lock);
+        return result;
+    }
     struct operation *operation = fake_operation(OPERATION_COPY, stream->context);
     operation->rows = *rows;
+    if (stream->frontier.capture) {
+        fake_submit(stream, operation);
+        pthread_mutex_unlock(&fake_lock);
+        return CUDA_SUCCESS;
+    }
     const bool must_wait = copy_stage(operation, source, target);
     operation->references += must_wait;
     fake_submit(stream, operation);
@@ -124,6 +134,7 @@ FAKE_API CUresult cuMemcpyAsync(CUdeviceptr target, CUdeviceptr source, size_t s
 FAKE_API CUresult cuMemcpyDtoH_v2(void *target, CUdeviceptr source, size_t size_bytes)
 {
     FAKE_CALL("target=%p source=%llx bytes=%zu", target, source, size_bytes);
+    FAKE_UNSAFE();
     WITH_CONTEXT(context);
     pthread_mutex_lock(&fake_lock);
     const struct place place = fake_place(source, size_bytes);
@@ -221,6 +232,8 @@ static CUresult host_submit(CUstream handle, CUhostFn function, CUstreamCallback
     pthread_mutex_lock(&fake_lock);
     CUresult result;
     struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
+    if (!result && callback)
+        result = fake_capture_forbid(stream);
     if (!result) {
         struct operation *operation = fake_operation(OPERATION_HOST, stream->context);
         operation->function = function;
@@ -258,6 +271,8 @@ FAKE_API CUresult cuStreamWaitValue32_v2(CUstream handle, CUdeviceptr address, u
     const struct place place = fake_place(address, sizeof value);
     if (!result && (place.is_pageable || place.is_device || address % sizeof value))
         result = CUDA_ERROR_INVALID_VALUE;
+    if (!result)
+        result = fake_capture_forbid(stream);
     if (!result) {
         struct operation *operation = fake_operation(OPERATION_WAIT_VALUE, stream->context);
         operation->address = address;
