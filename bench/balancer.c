@@ -8,10 +8,14 @@
  * CPUs. Cost: empty tasks, alone, with a future, and in chains, beside StarPU's where that is installed.
  *
  *     bench_balancer [--tasks N] [--empty N] [--runs N] [--json FILE]
+ *     bench_balancer --device cuda:0 [--empty N] [--runs N] [--json FILE]
+ *
+ * With a device: only what tasks cost there, over two groups of four streams, as two devices would have.
  */
 #include "measure.h"
 
 #include <millrace/balancer.h>
+#include <millrace/buffer.h>
 
 #include <errno.h>
 #include <math.h>
@@ -164,9 +168,13 @@ static void report_skewed(struct measure_report *report, int task_count)
 struct empty {
     mr_device *device;
     int count;
-
+    uint32_t group_count, stream_count; /* workers: so many groups of so many streams */
+    mr_task_submit submit;
     mr_results results;
+    double cpu_s; /* that all threads took in the last run */
 };
+
+static mr_buffer *scratch; /* of tasks that fill */
 
 static mr_status submit_nothing(void *context, const mr_task_call *call)
 {
@@ -189,10 +197,13 @@ static mr_status submit_call(void *context, const mr_task_call *call)
 static mr_balancer *make_balancer(const struct empty *empty)
 {
     mr_balancer *balancer;
-    const mr_worker_options workers = { .device = empty->device, .stream_count = 2 };
-    require_ok(mr_balancer_create(
-        &(mr_balancer_options){ .workers = &workers, .worker_count = 1, .results = empty->results },
-        &balancer));
+    const mr_worker_options group = { .device = empty->device,
+                                      .stream_count = empty->stream_count };
+    const mr_worker_options groups[2] = { group, group };
+    require_ok(mr_balancer_create(&(mr_balancer_options){ .workers = groups,
+                                                          .worker_count = empty->group_count,
+                                                          .results = empty->results },
+                                  &balancer));
     return balancer;
 }
 
@@ -223,15 +234,15 @@ static double run_bare(void *context)
 static double run_chains(void *context)
 {
     enum { CHAINS = 8 };
-    const struct empty *empty = context;
+    struct empty *empty = context;
     mr_balancer *balancer = make_balancer(empty);
     mr_future *last[CHAINS] = { NULL };
-    const double began = measure_now_s();
+    const double cpu_began = measure_process_cpu_s(), began = measure_now_s();
     for (int i = 0; i < empty->count; i++) {
         const int chain = i % CHAINS;
         mr_future *after[2] = { last[chain], last[(chain + 1) % CHAINS] };
         const bool has_two = i / CHAINS % 8 == 0 && after[1];
-        const mr_task task = { .submit = submit_call,
+        const mr_task task = { .submit = empty->submit,
                                .after = after,
                                .after_count = !after[0] ? 0
                                               : has_two ? 2
@@ -243,6 +254,7 @@ static double run_chains(void *context)
     }
     require_ok(mr_balancer_drain(balancer, MR_FOREVER));
     const double seconds = measure_now_s() - began;
+    empty->cpu_s = measure_process_cpu_s() - cpu_began;
     for (int i = 0; i < CHAINS; i++)
         mr_future_release(last[i]);
     mr_balancer_destroy(balancer);
@@ -311,7 +323,9 @@ static double time_starpu(struct empty *empty, int run_count)
 
 static void report_empty(struct measure_report *report, int count, int run_count)
 {
-    struct empty empty = { .count = count };
+    struct empty empty = {
+        .count = count, .group_count = 1, .stream_count = 2, .submit = submit_call
+    };
     require_ok(mr_device_open("cpu", NULL, &empty.device));
     const double each = 1e9 / count;
     const double ours = measure_median_of(run_empty, &empty, run_count) * each;
@@ -335,6 +349,36 @@ static void report_empty(struct measure_report *report, int count, int run_count
 #endif
 }
 
+/* What the host does for a task, where tasks queue nothing and where they queue a small fill. */
+static mr_status submit_fill(void *context, const mr_task_call *call)
+{
+    (void)context;
+    return mr_fill(call->stream, scratch, 64 * call->worker, 64, 0, 4);
+}
+
+static void report_device(struct measure_report *report, const char *name, int count, int run_count)
+{
+    struct empty empty = {
+        .count = count, .group_count = 2, .stream_count = 4, .submit = submit_nothing
+    };
+    require_ok(mr_device_open(name, NULL, &empty.device));
+    require_ok(mr_buffer_create(empty.device, 64 * 8, NULL, &scratch));
+    const double each = 1e9 / count;
+    measure_report_add(report, measure_median_of(run_bare, &empty, run_count) * each, "ns",
+                       "%s, 4 + 4 streams: a task that queues nothing", name);
+    measure_report_target(report, measure_median_of(run_chains, &empty, run_count) * each, "ns",
+                          "<=", 1000, "%s, 4 + 4 streams: the same after one or two others", name);
+    measure_report_add(report, empty.cpu_s * each, "ns", "%s: CPU time of all threads, of that",
+                       name);
+    empty.submit = submit_fill;
+    measure_report_add(report, measure_median_of(run_chains, &empty, run_count) * each, "ns",
+                       "%s, 4 + 4 streams: a fill of 64 bytes after one or two others", name);
+    measure_report_add(report, empty.cpu_s * each, "ns", "%s: CPU time of all threads, of that",
+                       name);
+    mr_buffer_destroy(scratch);
+    require_ok(mr_device_close(empty.device));
+}
+
 int main(int argc, char **argv)
 {
     struct measure_report report;
@@ -342,7 +386,12 @@ int main(int argc, char **argv)
     const int tasks = (int)measure_option_number(argc, argv, "tasks", 4000);
     const int empty = (int)measure_option_number(argc, argv, "empty", 200000);
     const int run_count = (int)measure_option_number(argc, argv, "runs", 5);
-    report_empty(&report, empty, run_count);
-    report_skewed(&report, tasks);
+    const char *device = measure_option(argc, argv, "device", NULL);
+    if (device) {
+        report_device(&report, device, empty, run_count);
+    } else {
+        report_empty(&report, empty, run_count);
+        report_skewed(&report, tasks);
+    }
     return measure_report_finish(&report);
 }
