@@ -6,8 +6,8 @@
  *
  *     bench_gpu_stream [--only CASE] [--runs N] [--json FILE]
  *
- * Cases: limits, auto, items, pageable, resident, balance, host, steady, sweep. `sweep` (fixed chunk
- * sizes) runs only when asked for.
+ * Cases: limits, auto, items, replay, pageable, resident, balance, host, steady, sweep. `sweep` (fixed
+ * chunk sizes) runs only when asked for.
  */
 #include "handwritten_cuda.h"
 #include "measure.h"
@@ -184,6 +184,7 @@ struct ours_shape {
     uint32_t slot_count;   /* 0: auto */
     uint32_t replicas;
     bool is_parcel_wise;
+    bool is_repeatable;
     uint32_t rounds;
 };
 
@@ -222,7 +223,8 @@ static void ours_init(struct ours *ours, const struct bench *bench, const struct
                                      .context = ours,
                                      .has_no_output = !shape->target,
                                      .replicas = shape->replicas,
-                                     .is_parcel_wise = shape->is_parcel_wise };
+                                     .is_parcel_wise = shape->is_parcel_wise,
+                                     .is_repeatable = shape->is_repeatable };
     require_ok(mr_pipeline_add_stage(ours->pipeline, &stage, &node));
     const mr_sink_options sink = { .memory = ours->target, .memory_bytes = shape->size_bytes };
     if (shape->target)
@@ -252,6 +254,13 @@ static void describe(const char *name, const struct ours *ours)
     printf("  [%s: chunk %zu KiB, %u items a parcel, %u slots, %u streams, %.2f ms]\n", name,
            (size_t)report->chunk_bytes / KIB, report->parcel_items, report->slot_count,
            report->stream_count, (double)report->elapsed_ns * 1e-6);
+    for (size_t i = 0; i < report->node_count; i++) {
+        const mr_node_report *node = &report->nodes[i];
+        if (node->replayed_parcels)
+            printf("  [%s: %llu of %llu parcels replayed; %s]\n", name,
+                   (unsigned long long)node->replayed_parcels, (unsigned long long)report->parcels,
+                   node->replay_words);
+    }
 }
 
 /* ---- contests ---- */
@@ -428,6 +437,40 @@ static void measure_items(struct bench *bench)
         hold_contest(bench, LIMIT_BOTH_WAYS, variants, count);
         end_contest(variants, count);
     }
+}
+
+/* The median of the ratios turn by turn. */
+static double gain_of(const struct variant *better, const struct variant *base, int run_count)
+{
+    double gain[RUN_LIMIT];
+    for (int i = 0; i < run_count; i++)
+        gain[i] = better->rates[i] / base->rates[i];
+    return measure_median(gain, run_count);
+}
+
+/* A launch for each small item: by the stream, and replayed as graphs. */
+static void measure_replay(struct bench *bench)
+{
+    static const uint32_t replicas[] = { 1, 4 };
+    for (size_t i = 0; i < 2; i++) {
+        struct ours_shape shape = { .source = bench->pinned_in,
+                                    .target = bench->pinned_out,
+                                    .place = MR_PLACE_PINNED,
+                                    .size_bytes = GIB,
+                                    .item_bytes = 64 * KIB,
+                                    .replicas = replicas[i] };
+        NAME(add_ours(bench, &variants[2 * i], 0, &shape), "64 KiB, a launch each, %u streams",
+             replicas[i]);
+        shape.is_repeatable = true;
+        NAME(add_ours(bench, &variants[2 * i + 1], 0, &shape),
+             "64 KiB, a launch each, %u streams, replayed", replicas[i]);
+    }
+    hold_contest(bench, LIMIT_BOTH_WAYS, variants, 4);
+    end_contest(variants, 4);
+    measure_report_target(&bench->report, gain_of(&variants[1], &variants[0], bench->run_count),
+                          "x", ">=", 1.4, "64 KiB, a launch each: replayed over the stream path");
+    measure_report_add(&bench->report, gain_of(&variants[3], &variants[2], bench->run_count), "x",
+                       "64 KiB, a launch each, 4 streams: replayed over the stream path");
 }
 
 static void measure_pageable(struct bench *bench)
@@ -776,9 +819,10 @@ int main(int argc, char **argv)
         void (*run)(struct bench *bench);
     } cases[] = {
         { "auto", measure_auto },         { "items", measure_items },
-        { "pageable", measure_pageable }, { "resident", measure_resident },
-        { "balance", measure_balance },   { "host", measure_host },
-        { "steady", measure_steady },     { "sweep", measure_sweep },
+        { "replay", measure_replay },     { "pageable", measure_pageable },
+        { "resident", measure_resident }, { "balance", measure_balance },
+        { "host", measure_host },         { "steady", measure_steady },
+        { "sweep", measure_sweep },
     };
     measure_report_init(&bench.report, "gpu_stream", &argc, argv);
     if (!hand_open()) {

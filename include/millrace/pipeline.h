@@ -203,6 +203,13 @@ typedef struct mr_stage_options {
      * reads that input; such a stage is not retried. */
     bool is_in_place;
     int priority; /* of its stream */
+    /* What `submit` enqueues, and the sizes that it leaves, depend in one run only on the views (buffers,
+     * offsets, sizes), item_count and replica of its call: never on first_index or attempt, nor on
+     * anything that changes during the run. Then the pipeline may launch again what was enqueued for
+     * the same slot before, as a graph, without calling `submit`; it does so where that is faster.
+     * `submit` may be called twice for an item. What is enqueued can run again: kernels and buffers
+     * live until the run ends, and host functions leave their contexts as they are. */
+    bool is_repeatable;
 } mr_stage_options;
 
 MR_API MR_MUST_USE mr_status mr_pipeline_add_stage(mr_pipeline *pipeline,
@@ -282,7 +289,9 @@ typedef struct mr_node_report {
     uint64_t wait_ns; /* time it was ready but starved or blocked (elapsed - busy for streams) */
     uint64_t failures, retries;
     uint32_t replicas;
-    bool is_sampled; /* busy_ns comes from device timing */
+    bool is_sampled;           /* busy_ns comes from device timing */
+    uint64_t replayed_parcels; /* of a stage with `submit`: launched as graphs */
+    char replay_words[128];    /* and what decided for or against it */
 } mr_node_report;
 
 typedef struct mr_skipped_item {

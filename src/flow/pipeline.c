@@ -237,6 +237,10 @@ static mr_status check_stage(const mr_pipeline *pipeline, const struct mr__node 
         return mr_error_set(MR_E_INVALID,
                             "stage '%s' does host work, but its device is %s: give it a CPU device",
                             node->name, device ? mr_device_id(device) : "each of the pipeline's");
+    if (options->is_repeatable && !options->submit)
+        return mr_error_set(MR_E_INVALID,
+                            "stage '%s' does host work: is_repeatable is for stages that enqueue",
+                            node->name);
     if (options->has_no_output && (options->output_bytes || options->is_in_place))
         return mr_error_set(MR_E_INVALID, "stage '%s' has no output, but %s", node->name,
                             options->is_in_place ? "is to work in place" : "output_bytes is set");

@@ -35,6 +35,7 @@
 #define MR__SEALED 0x80000000u  /* slot.fill: no more items go in */
 #define MR__WRITING 0x40000000u /* slot.fill: the source is noting an item */
 #define MR__LINE 64             /* bytes that two threads should not share */
+#define MR__GRAPHED_WORDS sizeof(((mr_node_report *)0)->replay_words)
 
 /* ---- the graph as given ---- */
 
@@ -158,10 +159,11 @@ struct mr__slot_step {
     uint32_t step;
     uint32_t replica; /* the group's stream that this parcel went to */
     mr_event *event;
-    mr_event *begin, *end; /* timing, where measured */
-    bool is_timed;         /* begin and end are this parcel's */
-    uint64_t busy_ns;      /* the host's view, of a sampled parcel */
-    mr_buffer *size_words; /* output sizes that the device decides */
+    mr_event *begin, *end;       /* timing, where measured */
+    bool is_timed;               /* begin and end are this parcel's */
+    uint64_t busy_ns;            /* the host's view, of a sampled parcel */
+    mr_buffer *size_words;       /* output sizes that the device decides */
+    struct mr__graphed *graphed; /* of the run that goes on; NULL: nothing is captured */
 };
 
 struct mr__slot_sink {
@@ -296,6 +298,8 @@ struct mr__run {
     struct mr__sink_run *sinks; /* without sinks one that only counts */
     uint32_t sink_count;
     struct mr__tally *tallies; /* one for each node report */
+    struct mr__graphed_state
+        *graphed; /* one for each step; NULL before the first. The submitter's */
     uint64_t source_busy_ns, source_sampled_items;
     bool source_is_slow; /* every parcel is timed */
 
@@ -457,6 +461,19 @@ void mr__calls_run(struct mr__calls *calls);
 mr_status mr__calls_preset(struct mr__calls *calls, uint32_t first, uint32_t count);
 /* Judges the sizes that the stage left. */
 mr_status mr__calls_check(const struct mr__calls *calls, uint32_t first, uint32_t count);
+
+/* ---- pipeline_graphed.c ---- */
+
+extern uint64_t mr__graphed_worth_ns;
+
+/* mr__calls_run, or the launch of what was captured of these calls. */
+void mr__graphed_run(struct mr__calls *calls, struct mr__slot_step *slot_step, mr_stream *stream);
+/* Gives up what was captured: what a stage enqueues is the same within one run only. The run's work has
+ * ended. */
+void mr__graphed_end(const struct mr__plan *plan);
+void mr__graphed_drop(struct mr__graphed *graphed); /* NULL is accepted */
+void mr__graphed_report(const struct mr__run *run, const struct mr__plan *plan, uint32_t step,
+                        mr_node_report *node);
 
 /* ---- pipeline_sink.c ---- */
 

@@ -43,6 +43,7 @@ static void add_node(mr_node_report *sum, const mr_node_report *node, uint64_t e
     sum->busy_ns += before.busy_ns;
     sum->failures += before.failures;
     sum->retries += before.retries;
+    sum->replayed_parcels += before.replayed_parcels;
     sum->is_sampled |= before.is_sampled;
     if (sum->busy_ns > elapsed_ns * sum->replicas)
         sum->busy_ns = elapsed_ns * sum->replicas;

@@ -226,6 +226,7 @@ static void judge_leg(struct mr__leg *leg)
     if (is_aborted || atomic_load(&run->stop_index) != UINT64_MAX)
         mr__run_quiet_streams(leg->pipeline->plan);
     mr__run_quiet_crews(leg->pipeline->plan);
+    mr__graphed_end(leg->pipeline->plan);
     if (is_aborted) /* the source's thread may yet be filling it */
         mr__fleet_close_leg(leg);
     atomic_store(&leg->state, MR__LEG_ENDED);

@@ -80,6 +80,7 @@ static void report_step(const mr_pipeline *pipeline, uint32_t index, mr_node_rep
     node->failures = tally->failures;
     node->retries = tally->retries;
     node->is_sampled = tally->is_timed;
+    mr__graphed_report(run, plan, index, node);
     finish_node(node, run->items_settled, tally->busy_ns, tally->sampled_items, elapsed_ns);
 }
 

@@ -30,6 +30,7 @@ static void free_run(struct mr__run *run)
     mr__free(run->skipped);
     mr__free(run->edge_bytes);
     mr__free(run->tallies);
+    mr__free(run->graphed);
     mr__free(run->sinks);
     mr__free(run);
 }
@@ -259,6 +260,7 @@ static mr_status finish_run(mr_pipeline *pipeline)
     if (run->failure.status || mr__count_get(&run->retired) != mr__count_get(&run->filled))
         mr__run_quiet_streams(pipeline->plan);
     mr__run_quiet_crews(pipeline->plan);
+    mr__graphed_end(pipeline->plan);
     give_back_rest(pipeline);
     atomic_store(&run->ended_ns, mr_device_now_ns(pipeline->plan->clock_device));
 

@@ -245,6 +245,7 @@ static void free_slot(const struct mr__plan *plan, struct mr__slot *slot)
         mr_event_destroy(slot->steps[i].begin);
         mr_event_destroy(slot->steps[i].end);
         mr_buffer_destroy(slot->steps[i].size_words);
+        mr__graphed_drop(slot->steps[i].graphed);
     }
     mr__free(slot->steps);
     for (uint32_t i = 0; slot->images && i < plan->image_count; i++)

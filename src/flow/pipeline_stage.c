@@ -170,6 +170,6 @@ mr_status mr__stage_submit(struct mr__slot *slot, uint32_t index, mr_stream *str
         made.output_start = made.output.offset;
         made.call.output = &made.output;
     }
-    mr__calls_run(&made.calls);
+    mr__graphed_run(&made.calls, made.slot_step, stream);
     return MR_OK;
 }
