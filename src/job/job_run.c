@@ -68,6 +68,7 @@ static mr_status add_stage(const struct mr__stage *stage, mr_pipeline *pipeline,
         .output_size = stage->output.has_short_last ? element_output_size : NULL,
         .replicas = stage->replicas,
         .is_parcel_wise = stage->is_parcel_wise,
+        .is_repeatable = stage->is_repeatable && !stage->is_host_work,
     };
     for (uint32_t k = 0; k < stage->input_count; k++)
         options.inputs[k] = nodes[stage->input_indices[k]];

@@ -314,6 +314,10 @@ static bool kernel_infer(const struct mr__reading *reading, struct mr__stage *st
                              own->options.name);
         return false;
     }
+    for (size_t k = 0; k < own->binding_count; k++) {
+        if (own->bindings[k].kind == BIND_KNOWN && own->bindings[k].known == KNOWN_FIRST_INDEX)
+            stage->is_repeatable = false;
+    }
     const struct mr__item_type *type = &stage->inputs[0]->type;
     own->width = type->rank ? type->shape[type->rank - 1] : 1;
     own->height = type->rank >= 2 ? type->shape[type->rank - 2] : 1;

@@ -59,6 +59,7 @@ static bool object_read(const struct mr__reading *reading, struct mr__stage *sta
     }
     stage->is_host_work = own->names[NAME_WORK] != NULL;
     stage->is_parcel_wise = false;
+    stage->is_repeatable = false; /* nobody can know */
     mr__field_bool(reading, mr__yaml_child(own->node, "merge"), &stage->is_parcel_wise);
     return is_good;
 }

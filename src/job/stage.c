@@ -116,6 +116,7 @@ struct mr__stage *mr__stage_read(const struct mr__reading *reading, struct mr__s
     stage->node = node;
     stage->home = home;
     stage->is_parcel_wise = true;
+    stage->is_repeatable = true;
     stage->name = stage->op ? stage->op->name : "stage";
     stage->device_node = mr__yaml_child(node, "device");
     bool is_good = stage->op && check_keys(reading, stage->op, node);

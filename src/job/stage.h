@@ -87,9 +87,10 @@ struct mr__stage {
     const char *kernel_names[MR__KERNEL_LIMIT];
     void *arguments; /* the operation's */
     bool is_parcel_wise;
-    bool is_host_work; /* `work` rather than `submit`: runs on the CPU device */
-    bool is_broken;    /* a problem was added; only the name counts */
-    bool is_inferred;  /* the output is known */
+    bool is_repeatable; /* what it launches does not depend on which items they are */
+    bool is_host_work;  /* `work` rather than `submit`: runs on the CPU device */
+    bool is_broken;     /* a problem was added; only the name counts */
+    bool is_inferred;   /* the output is known */
 };
 
 /* All built-in operations, ends with NULL; `kernel` and `object` stages have tables of their
