@@ -485,8 +485,8 @@ static void every_driver_call_may_fail(void **state)
     (void)state;
     uint64_t n = 1;
     while (fail_once("cuda", n, false))
-        n += n < 120 ? 1 : 3;
-    assert_true(n > 120);
+        n += n < 80 ? 1 : 7;
+    assert_true(n > 80);
 }
 
 static void every_allocation_may_fail(void **state)
