@@ -287,7 +287,8 @@ static void ours_init(struct ours *ours, const struct data *data)
                                             .name = kernels[i].name,
                                             .signature = "in f32 source, out f32 target, "
                                                          "value u64 count",
-                                            .function = kernels[i].function };
+                                            .function = kernels[i].function,
+                                            .is_element_wise = true };
         require_ok(mr_kernel_create(ours->device, &options, &ours->kernels[i]));
     }
     require_ok(mr_buffer_borrow(ours->device, (void *)data->source, ours->size_bytes,

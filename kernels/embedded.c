@@ -99,3 +99,9 @@ mr_native_kernel mr__embedded_function(const struct mr__embedded_kernel *kernel)
         level--;
     return kernel->functions[level];
 }
+
+bool mr__embedded_is_element_wise(const struct mr__embedded_kernel *kernel)
+{
+    return kernel->source == &source_arithmetic || kernel->source == &source_convert_float ||
+           kernel->source == &source_convert_integer;
+}

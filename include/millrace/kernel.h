@@ -95,6 +95,11 @@ typedef struct mr_kernel_options {
     const char *flags;         /* more compiler flags, separated by blanks; copied */
     mr_native_kernel function; /* NATIVE */
     bool is_cache_off;         /* compile afresh and keep nothing on disk */
+    /* A promise: iteration i reads and writes element i of each buffer and nothing else, writes element i
+     * of each that is `out`, and there are as many as a launch's `count`, which a parameter "value u64
+     * count" repeats. The CPU then runs such launches that follow each other tile by tile, while their
+     * data is in the first cache, and stores around the caches what goes to memory larger than they are. */
+    bool is_element_wise;
 } mr_kernel_options;
 
 /* May block (compiles). */

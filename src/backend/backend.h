@@ -92,6 +92,11 @@ struct mr_function_launch {
     const mr_parameter *parameters;
     void *const *values;
     size_t value_count;
+    /* Iteration i touches element i of each buffer alone and writes all it puts out; `count` is the
+     * number of iterations. Then `memory_bytes[k]` is the size of the whole memory that argument k lies
+     * in, else it may be NULL. */
+    bool is_element_wise;
+    const size_t *memory_bytes;
 };
 
 /* What one node of a plan does. Backends copy what they need. */

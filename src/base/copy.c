@@ -31,11 +31,15 @@ static void copy_lines(char *target, const char *source, size_t line_count)
         _mm_stream_si128((__m128i *)target + 2, c);
         _mm_stream_si128((__m128i *)target + 3, d);
     }
-    /* Streamed stores are weakly ordered: publish them before anyone is told. */
+}
+
+/* Streamed stores are weakly ordered: publish them before anyone is told. */
+void mr__copy_streamed_end(void)
+{
     _mm_sfence();
 }
 
-void mr__copy_streamed(void *target, const void *source, size_t size_bytes)
+void mr__copy_streamed_weakly(void *target, const void *source, size_t size_bytes)
 {
     if (size_bytes < STREAM_FROM_BYTES) {
         memcpy(target, source, size_bytes);
@@ -51,8 +55,18 @@ void mr__copy_streamed(void *target, const void *source, size_t size_bytes)
     memcpy(to + done, from + done, size_bytes - done);
 }
 #else
-void mr__copy_streamed(void *target, const void *source, size_t size_bytes)
+void mr__copy_streamed_weakly(void *target, const void *source, size_t size_bytes)
 {
     memcpy(target, source, size_bytes);
 }
+
+void mr__copy_streamed_end(void)
+{
+}
 #endif
+
+void mr__copy_streamed(void *target, const void *source, size_t size_bytes)
+{
+    mr__copy_streamed_weakly(target, source, size_bytes);
+    mr__copy_streamed_end();
+}

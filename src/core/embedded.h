@@ -31,4 +31,7 @@ extern const size_t mr__embedded_kernel_count;
 /* The kernel's function for the best instruction set that this CPU has. */
 mr_native_kernel mr__embedded_function(const struct mr__embedded_kernel *kernel);
 
+/* Whether it keeps the promise of mr_kernel_options, is_element_wise. */
+bool mr__embedded_is_element_wise(const struct mr__embedded_kernel *kernel);
+
 #endif

@@ -179,8 +179,19 @@ static mr_status kernel_build(mr_kernel *kernel, const struct mr_function_source
                                  given_count);
 }
 
+static size_t find_count(const mr_kernel *kernel)
+{
+    for (size_t i = 0; i < kernel->parameter_count; i++) {
+        const mr_parameter *parameter = &kernel->parameters[i];
+        if (parameter->access == MR_ACCESS_VALUE && parameter->type == MR_TYPE_U64 &&
+            strcmp(parameter->name, "count") == 0)
+            return i;
+    }
+    return MR_PARAMETER_LIMIT;
+}
+
 static mr_status kernel_create(mr_device *device, const struct mr_function_source *source,
-                               const char *signature, mr_kernel **out)
+                               const char *signature, bool is_element_wise, mr_kernel **out)
 {
     mr_kernel *kernel = mr__zalloc(sizeof *kernel);
     if (!kernel)
@@ -198,6 +209,8 @@ static mr_status kernel_create(mr_device *device, const struct mr_function_sourc
     status = kernel_build(kernel, source, signature);
     if (status)
         goto fail;
+    kernel->count_index = find_count(kernel);
+    kernel->is_element_wise = is_element_wise;
 
     *out = kernel;
     return MR_OK;
@@ -236,7 +249,7 @@ mr_status mr_kernel_create(mr_device *device, const mr_kernel_options *options, 
         char *folder = options->is_cache_off ? NULL : mr__kernel_cache_folder();
         source.cache_path = folder;
         source.cache_bytes = mr__kernel_cache_limit();
-        status = kernel_create(device, &source, options->signature, out);
+        status = kernel_create(device, &source, options->signature, options->is_element_wise, out);
         mr__free(folder);
     }
     mr__free(text);
@@ -272,7 +285,8 @@ mr_status mr_kernel_open(mr_device *device, const char *name, mr_kernel **out)
         .cache_path = folder,
         .cache_bytes = mr__kernel_cache_limit(),
     };
-    const mr_status status = kernel_create(device, &source, found->signature, out);
+    const mr_status status =
+        kernel_create(device, &source, found->signature, mr__embedded_is_element_wise(found), out);
     mr__free(folder);
     return status;
 }

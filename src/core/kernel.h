@@ -12,6 +12,9 @@ struct mr_kernel {
     struct mr_function *function;
     char *name;
     mr_kernel_language language;
+    bool is_element_wise;
+    size_t
+        count_index; /* of the parameter "value u64 count"; MR_PARAMETER_LIMIT when there is none */
     size_t parameter_count;
     mr_parameter parameters[MR_PARAMETER_LIMIT];
 };

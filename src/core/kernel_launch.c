@@ -224,6 +224,14 @@ static mr_status check_launch(const mr_stream *stream, const mr_kernel *kernel,
     return mr__stream_is_special(stream) ? mr__capture_admit("mr_kernel_launch", stream) : MR_OK;
 }
 
+/* Element-wise, and over as many elements as there are iterations. */
+static bool keeps_promise(const mr_kernel *kernel, const mr_launch *launch,
+                          const struct mr__ready_launch *ready)
+{
+    return kernel->is_element_wise && (kernel->count_index == MR_PARAMETER_LIMIT ||
+                                       ready->words[kernel->count_index].u64 == launch->count);
+}
+
 mr_status mr__launch_prepare(const mr_device *device, const mr_kernel *kernel,
                              const mr_launch *launch, const mr_argument *arguments,
                              size_t argument_count, struct mr__ready_launch *ready)
@@ -239,6 +247,7 @@ mr_status mr__launch_prepare(const mr_device *device, const mr_kernel *kernel,
         const mr_access access = kernel->parameters[i].access;
         const mr_argument *argument = &arguments[i];
         ready->values[i] = &ready->words[i];
+        ready->memory_bytes[i] = 0;
         if ((access == MR_ACCESS_VALUE) != (argument->access == MR_ACCESS_VALUE))
             return refuse_kind(kernel, i, argument);
         status = access == MR_ACCESS_VALUE
@@ -246,12 +255,17 @@ mr_status mr__launch_prepare(const mr_device *device, const mr_kernel *kernel,
                      : convert_buffer(device, kernel, i, argument, &ready->words[i]);
         if (status)
             return status;
+        if (access != MR_ACCESS_VALUE)
+            ready->memory_bytes[i] = argument->buffer->memory.size_bytes;
     }
     ready->is_empty = is_counted(kernel) && launch->count == 0;
-    ready->work = (struct mr_function_launch){ .shape = *launch,
-                                               .parameters = kernel->parameters,
-                                               .values = ready->values,
-                                               .value_count = argument_count };
+    ready->work =
+        (struct mr_function_launch){ .shape = *launch,
+                                     .parameters = kernel->parameters,
+                                     .values = ready->values,
+                                     .value_count = argument_count,
+                                     .is_element_wise = keeps_promise(kernel, launch, ready),
+                                     .memory_bytes = ready->memory_bytes };
     return MR_OK;
 }
 

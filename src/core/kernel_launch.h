@@ -28,6 +28,7 @@ struct mr__ready_launch {
     struct mr_function_launch work;
     union mr__word words[MR_PARAMETER_LIMIT];
     void *values[MR_PARAMETER_LIMIT];
+    size_t memory_bytes[MR_PARAMETER_LIMIT];
     bool is_empty; /* no iteration: nothing of a portable or native kernel would run */
 };
 

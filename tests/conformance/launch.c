@@ -261,6 +261,52 @@ static void one_kernel_is_launched_by_many_threads(mr_device *device)
     mr_kernel_destroy(kernel);
 }
 
+/* ---- element-wise launches that follow each other ---- */
+
+enum { ELEMENTS = 40000 };
+
+static void submit_scale(mr_stream *stream, mr_kernel *kernel, mr_buffer *source, mr_buffer *target,
+                         uint64_t iterations, uint64_t elements)
+{
+    const mr_argument arguments[] = { mr_argument_buffer(source), mr_argument_buffer(target),
+                                      mr_argument_f32(2), mr_argument_f32(1),
+                                      mr_argument_u64(elements) };
+    CHECK_OK(mr_kernel_launch(stream, kernel, &(mr_launch){ .count = iterations, .slice_limit = 1 },
+                              arguments, 5));
+}
+
+/* 2 x + 1 three times over, of which the second and the third go through a part of the elements, the
+ * third with an iteration for every one: only the kernel knows how far it goes. */
+static void element_wise_launches_end_as_if_one_after_the_other(mr_device *device)
+{
+    static float numbers[ELEMENTS];
+    mr_stream *stream;
+    mr_kernel *kernel;
+    mr_buffer *host, *first, *second;
+    CHECK_OK(mr_stream_create(device, NULL, &stream));
+    CHECK_OK(mr_kernel_open(device, "scale_offset_f32", &kernel));
+    CHECK_OK(mr_buffer_borrow(device, numbers, sizeof numbers, MR_PLACE_PAGEABLE, &host));
+    CHECK_OK(mr_buffer_create(device, sizeof numbers, NULL, &first));
+    CHECK_OK(mr_buffer_create(device, sizeof numbers, NULL, &second));
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < ELEMENTS; i++)
+            numbers[i] = (float)(i % 1000);
+        CHECK_OK(mr_copy(stream, first, 0, host, 0, sizeof numbers));
+        submit_scale(stream, kernel, first, second, ELEMENTS, ELEMENTS);
+        submit_scale(stream, kernel, second, first, ELEMENTS / 2, ELEMENTS / 2);
+        submit_scale(stream, kernel, first, second, ELEMENTS, ELEMENTS / 4);
+        CHECK_OK(mr_copy(stream, host, 0, second, 0, sizeof numbers));
+        CHECK_OK(mr_stream_wait(stream));
+        for (int i = 0; i < ELEMENTS; i++)
+            CHECK_EQ(i < ELEMENTS / 4 ? 8 * (i % 1000) + 7 : 2 * (i % 1000) + 1, numbers[i]);
+    }
+    mr_buffer_destroy(host);
+    mr_buffer_destroy(first);
+    mr_buffer_destroy(second);
+    mr_kernel_destroy(kernel);
+    mr_stream_destroy(stream);
+}
+
 static void a_device_with_a_kernel_stays_open(mr_device *device)
 {
     mr_kernel *kernel;
@@ -282,6 +328,7 @@ int main(int argc, char **argv)
         SUITE_TEST(host_memory_that_the_device_reaches_is_taken),
         SUITE_TEST(a_watcher_sees_what_a_launch_reads_and_writes),
         SUITE_TEST(one_kernel_is_launched_by_many_threads),
+        SUITE_TEST(element_wise_launches_end_as_if_one_after_the_other),
         SUITE_TEST(a_device_with_a_kernel_stays_open),
     };
     return suite_main(argc, argv, NULL, tests, sizeof tests / sizeof *tests);

@@ -6,6 +6,7 @@
 #include "backend/cpu/cpu_queue.h"
 
 #include "backend/cpu/cpu_capture.h"
+#include "backend/cpu/cpu_chain.h"
 #include "backend/cpu/cpu_device.h"
 #include "backend/cpu/cpu_machine.h"
 #include "backend/cpu/cpu_point.h"
@@ -277,6 +278,31 @@ static bool park(struct run *run, const struct cpu_wait_record *wait)
     return mr__cpu_timeline_park(wait->timeline, &queue->waiter);
 }
 
+/* The oldest record has come to its end. */
+static void finish_one(struct run *run, const struct cpu_record *record)
+{
+    struct cpu_queue *queue = run->queue;
+    mr__cpu_ring_pop(&queue->ring, record);
+    run->done++;
+    if (mr__cpu_timeline_publish(queue->timeline, ++queue->executed)) {
+        struct cpu_queue *woken =
+            mr__cpu_timeline_wake(queue->timeline, run->kept ? NULL : run->worker->scheduler);
+        if (woken)
+            run->kept = woken;
+    }
+}
+
+/* Runs the oldest records together, if they are launches that make a chain. */
+static bool run_chain(struct run *run)
+{
+    struct cpu_ring *ring = &run->queue->ring;
+    hand_over(run);
+    const uint32_t count = mr__cpu_chain_run(run->worker, ring, run->known - run->done);
+    for (uint32_t i = 0; i < count; i++)
+        finish_one(run, mr__cpu_ring_front(ring));
+    return count > 0;
+}
+
 /* Does the work of the oldest record. */
 static enum cpu_ran run_record(struct run *run, struct cpu_record *record)
 {
@@ -297,24 +323,16 @@ static enum cpu_ran run_record(struct run *run, struct cpu_record *record)
                               &run->turn);
 }
 
-/* Runs the oldest record, if it comes to its end. */
+/* Runs the oldest record, if it comes to its end, and perhaps more. */
 static enum cpu_ran run_one(struct run *run)
 {
-    struct cpu_queue *queue = run->queue;
-    struct cpu_record *record = mr__cpu_ring_front(&queue->ring);
+    struct cpu_record *record = mr__cpu_ring_front(&run->queue->ring);
+    if (mr__cpu_is_chained(record) && run_chain(run))
+        return CPU_RAN;
     const enum cpu_ran ran = run_record(run, record);
-    if (ran != CPU_RAN)
-        return ran;
-
-    mr__cpu_ring_pop(&queue->ring, record);
-    run->done++;
-    if (mr__cpu_timeline_publish(queue->timeline, ++queue->executed)) {
-        struct cpu_queue *woken =
-            mr__cpu_timeline_wake(queue->timeline, run->kept ? NULL : run->worker->scheduler);
-        if (woken)
-            run->kept = woken;
-    }
-    return CPU_RAN;
+    if (ran == CPU_RAN)
+        finish_one(run, record);
+    return ran;
 }
 
 /* Looks for records beyond those known; stays with an empty queue for a moment. */

@@ -58,8 +58,18 @@ struct cpu_launch_record {
     struct cpu_function *function;
     uint64_t count;
     uint32_t slice_limit;
+    bool is_chained;        /* element-wise, and large enough for tiles */
+    uint32_t streamed_mask; /* a bit for each argument in memory far larger than the caches */
+    uint32_t argument_count;
+    const mr_parameter *parameters; /* the kernel's */
     void *arguments[];
 };
+
+static inline bool mr__cpu_is_chained(const struct cpu_record *record)
+{
+    return record->kind == CPU_RECORD_LAUNCH &&
+           ((const struct cpu_launch_record *)record)->is_chained;
+}
 
 struct cpu_stamp_record {
     struct cpu_record head;

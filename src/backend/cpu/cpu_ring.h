@@ -88,6 +88,24 @@ static inline struct cpu_record *mr__cpu_ring_front(struct cpu_ring *ring)
     return (struct cpu_record *)(void *)ring->read_chunk->bytes;
 }
 
+/* Consumer: looks ahead without popping. `chunk` begins as the ring's read_chunk and goes along; the
+ * record asked for must be there. */
+static inline struct cpu_record *mr__cpu_ring_at(const struct cpu_chunk **chunk, size_t offset)
+{
+    struct cpu_record *record = (struct cpu_record *)(uintptr_t)((*chunk)->bytes + offset);
+    if (__builtin_expect(record->kind != 0, 1))
+        return record;
+    *chunk = (*chunk)->next;
+    return (struct cpu_record *)(uintptr_t)(*chunk)->bytes;
+}
+
+static inline struct cpu_record *mr__cpu_ring_after(const struct cpu_chunk **chunk,
+                                                    const struct cpu_record *record)
+{
+    const unsigned char *end = (const unsigned char *)record + record->size_bytes;
+    return mr__cpu_ring_at(chunk, (size_t)(end - (*chunk)->bytes));
+}
+
 static inline void mr__cpu_ring_pop(struct cpu_ring *ring, const struct cpu_record *record)
 {
     ring->read_offset += record->size_bytes;

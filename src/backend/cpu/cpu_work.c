@@ -5,6 +5,7 @@
  */
 #include "backend/cpu/cpu_work.h"
 
+#include "backend/cpu/cpu_chain.h"
 #include "backend/cpu/cpu_point.h"
 #include "backend/cpu/cpu_queue.h"
 #include "backend/cpu/cpu_scheduler.h"
@@ -21,6 +22,7 @@ enum {
     LAUNCH_SLICE_NS = 20000,     /* what a slice of a launch should take at least */
     LAUNCH_BUSY_NS = 200000,     /* a shorter launch runs whole when no worker is free */
     TIMED_EVERY = 16,            /* short launches: two looks at the clock cost more than they do */
+    CHAINED_BYTES = 32 << 10,    /* less of a launch stays in the first cache by itself */
     LAUNCH_SLICES_PER_WORKER = 4 /* so that one slow worker does not hold up the others */
 };
 
@@ -53,6 +55,24 @@ void mr__cpu_write_fill(struct cpu_fill_record *record, const struct mr_memory *
                                        : value;
 }
 
+/* What chains ask of a launch (cpu_chain.c). */
+static void describe_elements(struct cpu_launch_record *record,
+                              const struct mr_function_launch *launch)
+{
+    uint64_t element_bytes = 0;
+    record->streamed_mask = 0;
+    record->is_chained = launch->is_element_wise;
+    for (size_t i = 0; record->is_chained && i < launch->value_count; i++) {
+        const mr_parameter *parameter = &launch->parameters[i];
+        if (parameter->access == MR_ACCESS_VALUE)
+            continue;
+        element_bytes += mr_type_size(parameter->type);
+        if (mr__cpu_is_streamed(launch->memory_bytes[i]))
+            record->streamed_mask |= UINT32_C(1) << i;
+    }
+    record->is_chained &= element_bytes > 0 && record->count >= CHAINED_BYTES / element_bytes;
+}
+
 size_t mr__cpu_launch_bytes(const struct mr_function_launch *launch)
 {
     const struct cpu_launch_record *record = NULL;
@@ -66,6 +86,9 @@ void mr__cpu_write_launch(struct cpu_launch_record *record, struct mr_function *
     record->function = cpu_function_from(function);
     record->count = launch->shape.count;
     record->slice_limit = launch->shape.slice_limit;
+    record->parameters = launch->parameters;
+    record->argument_count = (uint32_t)count;
+    describe_elements(record, launch);
     uint64_t *values = (uint64_t *)(void *)(record->arguments + count);
     for (size_t i = 0; i < count; i++) {
         const mr_parameter *parameter = &launch->parameters[i];
@@ -284,6 +307,12 @@ static uint32_t slices_of_launch(struct cpu_worker *worker, struct running *runn
     if (worth < 2 || (expected_ns < LAUNCH_BUSY_NS && mr__cpu_scheduler_is_busy(worker->scheduler)))
         return 1;
     return worth < (double)limit ? (uint32_t)worth : (uint32_t)limit;
+}
+
+bool mr__cpu_launch_is_whole(struct cpu_worker *worker, const struct cpu_launch_record *launch)
+{
+    struct running running = { .launch = launch };
+    return slices_of_launch(worker, &running) == 1 && !running.is_timed;
 }
 
 static void run_stamp(const struct cpu_stamp_record *stamp)

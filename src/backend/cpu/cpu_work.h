@@ -24,4 +24,7 @@ mr_status mr__cpu_launch(struct mr_queue *queue, struct mr_function *function,
                          const struct mr_function_launch *launch);
 mr_status mr__cpu_call(struct mr_queue *queue, void (*function)(void *context), void *context);
 
+/* Worker: whether the launch would run whole, untimed, on the worker. */
+bool mr__cpu_launch_is_whole(struct cpu_worker *worker, const struct cpu_launch_record *launch);
+
 #endif
