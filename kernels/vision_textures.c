@@ -24,12 +24,6 @@
 #define Z_RED (0.0193f / 1.089f)
 #define Z_BLUE (0.9505f / 1.089f)
 
-#if MR_ON_GPU
-#define UNROLLED _Pragma("unroll")
-#else
-#define UNROLLED
-#endif
-
 /* X, Y and Z over those of white, from green and how far red and blue are from it: all equal for
  * grey, and exactly 1 for white. */
 MR_FUNCTION float mixed(float red, float green, float blue, float red_part, float blue_part)
@@ -79,42 +73,61 @@ MR_FUNCTION float sobel_y(const float *middle)
     return ((left + right) + 2.0f * here) * 0.25f;
 }
 
-/* One row of a tile: `source` its first pixel, `light` the luminance of it, `target` its place in the
+/* A tile's planes: `source` its first pixel, `light` the luminance there, `target` its place in the
  * first plane; `across` and `down` twice the distance from the image's centre. */
 #if MR_ON_GPU
 
-#define ROW_FUNCTION(name, type)                                                                   \
-    MR_FUNCTION void row_##name(const type *source, const float *linear, const float *light,       \
-                                float *target, uint64_t plane, uint32_t columns, float across,     \
-                                float down, const float *scales)                                   \
+/* A lane goes down its column, so that it has several loads on their way. */
+#define EACH_PIXEL(x, columns, row, rows)                                                          \
+    LANES (x, columns)                                                                             \
+    _Pragma("unroll") for (uint32_t row = 0; row < rows; row++)
+
+#define TILE_FUNCTION(name, type)                                                                  \
+    MR_FUNCTION void pixel_##name(const type *pixel, const float *linear, const float *light,      \
+                                  float *to, uint64_t plane, float dx, float dy,                   \
+                                  const float *scales)                                             \
+    {                                                                                              \
+        const uint32_t r = pixel[0], g = pixel[1], b = pixel[2];                                   \
+        const float red = linear[r], green = linear[g], blue = linear[b];                          \
+        const float fx = lab_curve(mixed(red, green, blue, X_RED, X_BLUE));                        \
+        const float fy = lab_curve(luminance_of(red, green, blue));                                \
+        const float fz = lab_curve(mixed(red, green, blue, Z_RED, Z_BLUE));                        \
+        const float edge_x = sobel_x(light), edge_y = sobel_y(light);                              \
+        to[0] = (float)r * scales[0];                                                              \
+        to[plane] = (float)g * scales[0];                                                          \
+        to[2 * plane] = (float)b * scales[0];                                                      \
+        to[3 * plane] = 1.16f * fy - 0.16f;                                                        \
+        to[4 * plane] = 3.90625f * (fx - fy);                                                      \
+        to[5 * plane] = 1.5625f * (fy - fz);                                                       \
+        to[6 * plane] = edge_x;                                                                    \
+        to[7 * plane] = edge_y;                                                                    \
+        to[8 * plane] = sqrtf(edge_x * edge_x + edge_y * edge_y);                                  \
+        to[9 * plane] = dx * scales[1];                                                            \
+        to[10 * plane] = dy * scales[2];                                                           \
+        to[11 * plane] = sqrtf(dx * dx + dy * dy) * scales[3];                                     \
+        to[12 * plane] = *light;                                                                   \
+    }                                                                                              \
+                                                                                                   \
+    MR_FUNCTION void tile_##name(const type *source, const float *linear, const float *light,      \
+                                 float *target, uint64_t plane, uint32_t width, uint32_t columns,  \
+                                 uint32_t rows, float across, float down, const float *scales)     \
     {                                                                                              \
         LANES (x, columns) {                                                                       \
-            const type *pixel = source + 3 * x;                                                    \
-            const uint32_t r = pixel[0], g = pixel[1], b = pixel[2];                               \
-            const float red = linear[r], green = linear[g], blue = linear[b];                      \
-            const float fx = lab_curve(mixed(red, green, blue, X_RED, X_BLUE));                    \
-            const float fy = lab_curve(luminance_of(red, green, blue));                            \
-            const float fz = lab_curve(mixed(red, green, blue, Z_RED, Z_BLUE));                    \
-            const float edge_x = sobel_x(light + x), edge_y = sobel_y(light + x);                  \
-            const float dx = across + 2.0f * (float)x;                                             \
-            float *to = target + x;                                                                \
-            to[0] = (float)r * scales[0];                                                          \
-            to[plane] = (float)g * scales[0];                                                      \
-            to[2 * plane] = (float)b * scales[0];                                                  \
-            to[3 * plane] = 1.16f * fy - 0.16f;                                                    \
-            to[4 * plane] = 3.90625f * (fx - fy);                                                  \
-            to[5 * plane] = 1.5625f * (fy - fz);                                                   \
-            to[6 * plane] = edge_x;                                                                \
-            to[7 * plane] = edge_y;                                                                \
-            to[8 * plane] = sqrtf(edge_x * edge_x + edge_y * edge_y);                              \
-            to[9 * plane] = dx * scales[1];                                                        \
-            to[10 * plane] = down * scales[2];                                                     \
-            to[11 * plane] = sqrtf(dx * dx + down * down) * scales[3];                             \
-            to[12 * plane] = light[x];                                                             \
+            _Pragma("unroll 2") for (uint32_t row = 0; row < rows; row++)                          \
+            {                                                                                      \
+                const uint64_t at = (uint64_t)row * width + x;                                     \
+                pixel_##name(source + 3 * at, linear, light + row * STRIDE + x, target + at,       \
+                             plane, across + 2.0f * (float)(int32_t)x,                             \
+                             down + 2.0f * (float)(int32_t)row, scales);                           \
+            }                                                                                      \
         }                                                                                          \
     }
 
 #else
+
+#define EACH_PIXEL(x, columns, row, rows)                                                          \
+    for (uint32_t row = 0; row < rows; row++)                                                      \
+        LANES (x, columns)
 
 /* Loops that compilers vectorise: one does the table look-ups, the others arithmetic, over rows that
  * surely do not overlap; planes might, for what the compiler knows. */
@@ -145,7 +158,7 @@ MR_FUNCTION void row_arithmetic(const float *red, const float *green, const floa
     }
 }
 
-#define ROW_FUNCTION(name, type)                                                                   \
+#define TILE_FUNCTION(name, type)                                                                  \
     MR_FUNCTION void row_##name(const type *source, const float *linear, const float *light,       \
                                 float *target, uint64_t plane, uint32_t columns, float across,     \
                                 float down, const float *scales)                                   \
@@ -161,6 +174,16 @@ MR_FUNCTION void row_arithmetic(const float *red, const float *green, const floa
         for (uint32_t channel = 0; channel < 13; channel++)                                        \
             for (uint32_t x = 0; x < columns; x++)                                                 \
                 target[channel * plane + x] = lines[channel][x];                                   \
+    }                                                                                              \
+                                                                                                   \
+    MR_FUNCTION void tile_##name(const type *source, const float *linear, const float *light,      \
+                                 float *target, uint64_t plane, uint32_t width, uint32_t columns,  \
+                                 uint32_t rows, float across, float down, const float *scales)     \
+    {                                                                                              \
+        for (uint32_t row = 0; row < rows; row++)                                                  \
+            row_##name(source + 3 * (uint64_t)row * width, linear, light + row * STRIDE,           \
+                       target + (uint64_t)row * width, plane, columns, across,                     \
+                       down + 2.0f * (float)(int32_t)row, scales);                                 \
     }
 
 #endif
@@ -178,14 +201,11 @@ MR_FUNCTION void row_arithmetic(const float *red, const float *green, const floa
     {                                                                                              \
         const uint32_t before = left ? left - 1 : 0;                                               \
         const uint32_t behind = left + columns < width ? left + columns : width - 1;               \
-        UNROLLED                                                                                   \
-        for (uint32_t row = 0; row < TILE_ROWS + 2; row++) {                                       \
+        EACH_PIXEL (x, columns, row, TILE_ROWS + 2) {                                              \
             const uint32_t below = top + row ? top + row - 1 : 0;                                  \
             const uint32_t y = MR_MIN(below, height - 1);                                          \
-            const type *line = image + 3 * (uint64_t)y * width;                                    \
-            LANES (x, columns)                                                                     \
-                light[row * STRIDE + x + 1] =                                                      \
-                    light_##name(line + 3 * (uint64_t)(left + x), linear);                         \
+            const uint64_t at = (uint64_t)y * width + left + x;                                    \
+            light[row * STRIDE + x + 1] = light_##name(image + 3 * at, linear);                    \
         }                                                                                          \
         LANES (k, 2 * (TILE_ROWS + 2)) {                                                           \
             const uint32_t row = k / 2, below = top + row ? top + row - 1 : 0;                     \
@@ -196,7 +216,7 @@ MR_FUNCTION void row_arithmetic(const float *red, const float *green, const floa
         }                                                                                          \
     }                                                                                              \
                                                                                                    \
-    ROW_FUNCTION(name, type)                                                                       \
+    TILE_FUNCTION(name, type)                                                                      \
                                                                                                    \
     MR_GROUP_KERNEL(vision_textures_##name, MR_IN(type, image), MR_IN(float, linear),              \
                     MR_OUT(float, textures), MR_VALUE(uint32_t, width),                            \
@@ -215,12 +235,11 @@ MR_FUNCTION void row_arithmetic(const float *red, const float *green, const floa
             const uint32_t columns = left < right ? right - left : 0;                              \
             lights_##name(image, linear, light, left, top, columns, width, height);                \
             mr_group_sync();                                                                       \
-            for (uint32_t row = 0; row < TILE_ROWS && top + row < height; row++) {                 \
-                const uint64_t at = (uint64_t)(top + row) * width + left;                          \
-                row_##name(image + 3 * at, linear, light + (row + 1) * STRIDE + 1, textures + at,  \
-                           plane, columns, (float)(int32_t)(2 * left + 1 - width),                 \
-                           (float)(int32_t)(2 * (top + row) + 1 - height), scales);                \
-            }                                                                                      \
+            const uint32_t below = height - top, rows = MR_MIN(below, TILE_ROWS);                  \
+            const uint64_t at = (uint64_t)top * width + left;                                      \
+            tile_##name(image + 3 * at, linear, light + STRIDE + 1, textures + at, plane, width,   \
+                        columns, rows, (float)(int32_t)(2 * left + 1 - width),                     \
+                        (float)(int32_t)(2 * top + 1 - height), scales);                           \
             mr_group_sync();                                                                       \
         }                                                                                          \
     }
