@@ -53,8 +53,8 @@ typedef struct mr_job_problem {
 
 /* Zero means the default for every field. Everything is copied or used only during the call. */
 typedef struct mr_job_options {
-    /* Takes the place of the job's own `device`; stages that name theirs keep it. NULL: what the
-     * job says. */
+    /* Takes the place of the job's own `device` or `devices`; stages that name theirs keep it. Also
+     * "all", or several: "cuda:0,cuda:1". NULL: what the job says. */
     const char *device;
     /* "key.path=value", applied in order before the checks. A path goes through keys, positions
      * ("stages.0") and names ("stages.q.low"); the value is YAML. Files named in a value are
@@ -147,7 +147,7 @@ typedef struct mr_job_report {
     double bytes_per_second; /* from the source */
     double items_per_second;
     double verify_seconds; /* 0 when nothing was compared */
-    const char *device;    /* the job's: "cuda:0" */
+    const char *device;    /* the job's: "cuda:0", or "cuda:0, cuda:1" */
     /* Items, bytes, slots, chunk, nodes, overlap, skipped; NULL when the run failed before it
      * started. */
     const mr_pipeline_report *pipeline;

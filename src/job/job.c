@@ -24,6 +24,14 @@ static void close_devices(mr_job *job)
             continue; /* others still use the device; it stays theirs */
 }
 
+static void close_stage(struct mr__stage *stage)
+{
+    if (stage->op && stage->op->end && stage->arguments)
+        stage->op->end(stage);
+    if (stage->op && stage->op->close && stage->arguments)
+        stage->op->close(stage);
+}
+
 void mr_job_destroy(mr_job *job)
 {
     if (!job)
@@ -33,10 +41,9 @@ void mr_job_destroy(mr_job *job)
         mr__sink_abandon(job->sinks[k].sink);
     for (uint32_t k = 0; k < job->stage_count; k++) {
         struct mr__stage *stage = job->stages[k];
-        if (stage->op && stage->op->end && stage->arguments)
-            stage->op->end(stage);
-        if (stage->op && stage->op->close && stage->arguments)
-            stage->op->close(stage);
+        for (uint32_t lane = 1; lane < stage->lane_count; lane++)
+            close_stage(stage->lanes[lane]);
+        close_stage(stage);
     }
     for (size_t k = 0; k < job->home.side_input_count; k++)
         mr__side_input_fini(&job->home.side_inputs[k]);

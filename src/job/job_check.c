@@ -46,6 +46,53 @@ static mr_device *open_device(mr_job *job, const char *name, const struct mr__ya
     return added->device;
 }
 
+/* All GPUs that are here, or the CPU where none is. */
+static void name_all(mr_job *job)
+{
+    mr_device_listing lines[2 * MR__DEVICE_LIMIT];
+    size_t count = 0;
+    if (mr_device_list(lines, 2 * MR__DEVICE_LIMIT, &count))
+        count = 0;
+    for (size_t k = 0; k < count && k < 2 * MR__DEVICE_LIMIT; k++) {
+        if (!lines[k].is_available || strcmp(lines[k].id, "cpu") == 0 ||
+            job->device_name_count == MR__DEVICE_LIMIT)
+            continue;
+        const char *name = mr__arena_copy(&job->arena, lines[k].id, strlen(lines[k].id));
+        if (name)
+            job->device_names[job->device_name_count++] = name;
+    }
+    if (!job->device_name_count)
+        job->device_names[job->device_name_count++] = "cpu";
+}
+
+static void add_lane(mr_job *job, uint32_t index)
+{
+    const struct mr__yaml *node = job->device_nodes[index];
+    mr_device *device = open_device(job, job->device_names[index], node);
+    for (uint32_t k = 0; device && k < job->lane_count; k++) {
+        if (job->lanes[k] == device) {
+            mr__problem_add(&job->problems, MR_E_INVALID, node ? &node->place : &job->root->place,
+                            "device '%.60s' is named twice; name each once",
+                            job->device_names[index]);
+            return;
+        }
+    }
+    if (device)
+        job->lanes[job->lane_count++] = device;
+}
+
+static void open_lanes(mr_job *job)
+{
+    if (job->has_all_devices)
+        name_all(job);
+    for (uint32_t k = 0; k < job->device_name_count; k++)
+        add_lane(job, k);
+    job->device = job->lane_count ? job->lanes[0] : NULL;
+    if (job->vision && job->lane_count > 1)
+        mr__problem_add(&job->problems, MR_E_INVALID, &job->root->place,
+                        "a vision job runs on one device, not on %u", job->lane_count);
+}
+
 static bool is_cpu(mr_device *device)
 {
     return strcmp(mr_device_id(device), "cpu") == 0;
@@ -114,6 +161,68 @@ static void open_stage(mr_job *job, struct mr__stage *stage)
                              stage->name);
 }
 
+/* ---- several devices ---- */
+
+/* Items of built-in operations and of kernels do not depend on each other; what an object keeps, only
+ * its maker knows. */
+static bool settle_replicas(mr_job *job, struct mr__stage *stage)
+{
+    const struct mr__yaml *node = mr__stage_key(stage, "replicas");
+    if (stage->replicas > 1)
+        return true;
+    if (!node && stage->op != &mr__op_object) {
+        stage->replicas = MR_REPLICAS_AUTO;
+        return true;
+    }
+    mr__field_problem(
+        &job->reading, node ? node : stage->node,
+        "stage '%s' takes its items in order, but the job runs on %u devices at once; "
+        "say `replicas: auto` if its items do not depend on each other, or name one "
+        "device",
+        stage->name, job->lane_count);
+    return false;
+}
+
+/* One of each stage for each device; one that has a device of its own, or works on the host, stays
+ * there, but keeps what it keeps for each. */
+static void clone_stage(mr_job *job, struct mr__stage *stage)
+{
+    struct mr__stage **lanes =
+        mr__arena_zalloc(&job->arena, job->lane_count * sizeof(struct mr__stage *));
+    if (!lanes)
+        return;
+    lanes[0] = stage;
+    stage->lane_count = 1;
+    stage->lanes = lanes;
+    for (uint32_t k = 1; k < job->lane_count; k++) {
+        const bool is_pinned = stage->device_name || stage->is_host_work;
+        const mr_status status = mr__stage_clone(
+            &job->reading, stage, is_pinned ? stage->device : job->lanes[k], &lanes[k]);
+        if (status) {
+            mr__problem_add_last(&job->problems, status, &stage->node->place, "stage '%s'",
+                                 stage->name);
+            return;
+        }
+        stage->lane_count++;
+    }
+}
+
+/* Where no stage is to run on each device, there is nothing to spread. */
+static void spread_stages(mr_job *job)
+{
+    bool is_spread = false, is_good = true;
+    for (uint32_t k = 0; k < job->stage_count; k++)
+        is_spread |= !job->stages[k]->device_name && !job->stages[k]->is_host_work;
+    if (!is_spread) {
+        job->lane_count = 1;
+        return;
+    }
+    for (uint32_t k = 0; k < job->stage_count; k++)
+        is_good &= settle_replicas(job, job->stages[k]);
+    for (uint32_t k = 0; k < job->stage_count && is_good; k++)
+        clone_stage(job, job->stages[k]);
+}
+
 /* ---- outputs ---- */
 
 /* The file that a path leads to; false when there is none. */
@@ -165,7 +274,7 @@ void mr__job_check(mr_job *job)
 {
     if (job->source)
         know_source(job);
-    job->device = open_device(job, job->device_name, job->device_node);
+    open_lanes(job);
     if (job->is_broken || job->vision)
         return;
     for (uint32_t k = 0; k < job->stage_count; k++)
@@ -174,4 +283,6 @@ void mr__job_check(mr_job *job)
         open_stage(job, job->stages[job->order[k]]);
     for (uint32_t k = 0; k < job->sink_count; k++)
         check_sink(job, &job->sinks[k]);
+    if (job->lane_count > 1 && !job->problems.count)
+        spread_stages(job);
 }

@@ -37,11 +37,15 @@ struct mr_job {
     const char *file, *name;
     struct mr__yaml *root;
 
-    const char *device_name;
-    const struct mr__yaml *device_node;
+    const char *device_names[MR__DEVICE_LIMIT]; /* one, or those of `devices` */
+    const struct mr__yaml *device_nodes[MR__DEVICE_LIMIT];
+    uint32_t device_name_count;
+    bool has_all_devices;
     struct mr__job_device devices[MR__DEVICE_LIMIT];
     size_t device_count;
-    mr_device *device; /* the job's own, one of these */
+    mr_device *device;                  /* the job's own, one of these */
+    mr_device *lanes[MR__DEVICE_LIMIT]; /* what it runs on; the first is `device` */
+    uint32_t lane_count;
     mr_pipeline_options options;
 
     struct mr__stage_home home;

@@ -357,19 +357,74 @@ static void connect(mr_job *job)
 
 /* ---- the whole ---- */
 
+static void add_device(mr_job *job, const char *name, const struct mr__yaml *node)
+{
+    if (job->device_name_count == MR__DEVICE_LIMIT) {
+        mr__problem_add(&job->problems, MR_E_INVALID, node ? &node->place : &job->root->place,
+                        "more than %d devices", MR__DEVICE_LIMIT);
+        job->is_broken = true;
+        return;
+    }
+    job->device_names[job->device_name_count] = name;
+    job->device_nodes[job->device_name_count++] = node;
+}
+
+/* "all", "cuda:0" or "cuda:0,cuda:1". */
+static void add_devices(mr_job *job, const char *text, const struct mr__yaml *node)
+{
+    if (strcmp(text, "all") == 0) {
+        job->has_all_devices = true;
+        return;
+    }
+    for (const char *end; *text; text = *end ? end + 1 : end) {
+        end = strchr(text, ',');
+        end = end ? end : text + strlen(text);
+        const char *name = mr__arena_copy(&job->arena, text, (size_t)(end - text));
+        if (name)
+            add_device(job, name, node);
+    }
+}
+
+/* `devices` is `all`, a name, or a list of names. */
+static void read_devices(mr_job *job, const struct mr__yaml *node)
+{
+    const char *name;
+    if (node->kind != MR__YAML_LIST) {
+        if (mr__field_text(&job->reading, node, &name))
+            add_devices(job, name, node);
+        return;
+    }
+    if (!node->count)
+        mr__field_problem(&job->reading, node,
+                          "no device; name one, such as [cuda:0, cuda:1], or say `all`");
+    for (const struct mr__yaml *item = node->first; item; item = item->next) {
+        if (mr__field_text(&job->reading, item, &name))
+            add_device(job, name, item);
+    }
+}
+
 static void read_device(mr_job *job, const char *override)
 {
-    job->device_name = "auto";
-    job->device_node = mr__yaml_child(job->root, "device");
-    mr__field_text(&job->reading, job->device_node, &job->device_name);
-    if (override)
-        job->device_name = mr__arena_copy(&job->arena, override, strlen(override));
+    const struct mr__yaml *one = mr__yaml_child(job->root, "device");
+    const struct mr__yaml *several = mr__yaml_child(job->root, "devices");
+    const char *name = "auto";
+    if (one && several)
+        mr__field_problem(&job->reading, several,
+                          "the job has `device` too; keep one of `device` and `devices`");
+    if (override && *override)
+        add_devices(job, override, NULL);
+    else if (several)
+        read_devices(job, several);
+    else if (!one || mr__field_text(&job->reading, one, &name))
+        add_device(job, name, one);
+    if (!job->device_name_count && !job->has_all_devices)
+        add_device(job, override ? override : "auto", one);
 }
 
 void mr__job_read(mr_job *job, const mr_job_options *options)
 {
-    static const char *const keys[] = { "name",  "device",  "source", "inputs", "stages",
-                                        "sinks", "options", "vision", NULL };
+    static const char *const keys[] = { "name",   "device", "devices", "source", "inputs",
+                                        "stages", "sinks",  "options", "vision", NULL };
     for (size_t k = 0; k < options->override_count; k++)
         if (!mr__yaml_set(&job->arena, &job->problems, job->root, options->overrides[k]))
             job->is_broken = true;

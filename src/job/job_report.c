@@ -37,16 +37,21 @@ static mr_status keep_pipeline(mr_job *job, const mr_pipeline *pipeline)
     *to = *from;
     to->nodes = NULL;
     to->skipped = NULL;
-    const void *nodes, *skipped;
+    to->devices = NULL;
+    const void *nodes, *skipped, *devices = NULL;
     mr_status status = copy_array(from->nodes, from->node_count, sizeof *from->nodes, &nodes);
     to->nodes = nodes;
     if (!status)
         status = copy_array(from->skipped, from->skipped_count, sizeof *from->skipped, &skipped);
+    if (!status) {
+        to->skipped = skipped;
+        status = copy_array(from->devices, from->device_count, sizeof *from->devices, &devices);
+    }
     if (status) {
-        to->node_count = to->skipped_count = 0;
+        to->node_count = to->skipped_count = to->device_count = 0;
         return status;
     }
-    to->skipped = skipped;
+    to->devices = devices;
     job->report.pipeline = to;
     return MR_OK;
 }
@@ -141,6 +146,11 @@ mr_status mr__job_keep_report(mr_job *job, const mr_pipeline *pipeline, bool is_
 {
     mr_job_report *report = &job->report;
     report->device = mr_device_id(job->device);
+    for (uint32_t k = 1; k < job->lane_count; k++) {
+        const char *more =
+            mr__arena_text(&job->arena, "%s, %s", report->device, mr_device_id(job->lanes[k]));
+        report->device = more ? more : report->device;
+    }
     mr_status status = keep_pipeline(job, pipeline);
     if (!status && job->vision)
         status = count_vision(job);
@@ -161,6 +171,7 @@ void mr__job_forget_report(mr_job *job)
 {
     mr__free((void *)(uintptr_t)job->pipeline_report.nodes);
     mr__free((void *)(uintptr_t)job->pipeline_report.skipped);
+    mr__free((void *)(uintptr_t)job->pipeline_report.devices);
     mr__free((void *)(uintptr_t)job->report.outputs);
     mr__free(job->json);
     mr__free(job->text);
@@ -271,6 +282,27 @@ static json_t *skipped_value(const mr_pipeline_report *report)
     return list;
 }
 
+static json_t *devices_value(const mr_pipeline_report *report)
+{
+    json_t *list = json_array();
+    for (size_t k = 0; k < report->device_count; k++) {
+        const mr_device_report *device = &report->devices[k];
+        json_t *value = json_object();
+        json_object_set_new(value, "device", mr__json_text(device->device));
+        json_object_set_new(value, "items", number(device->items));
+        json_object_set_new(value, "parcels", number(device->parcels));
+        json_object_set_new(value, "bytes", number(device->bytes));
+        json_object_set_new(value, "items_moved", number(device->items_moved));
+        json_object_set_new(value, "is_lost", json_boolean(device->is_lost));
+        if (device->is_lost) {
+            json_object_set_new(value, "status", mr__json_text(mr_status_name(device->status)));
+            json_object_set_new(value, "words", mr__json_text(device->words));
+        }
+        json_array_append_new(list, value);
+    }
+    return list;
+}
+
 static void add_pipeline(json_t *value, const mr_pipeline_report *report)
 {
     json_object_set_new(value, "items_in", number(report->items_in));
@@ -295,6 +327,10 @@ static void add_pipeline(json_t *value, const mr_pipeline_report *report)
         json_array_append_new(nodes, node_value(&report->nodes[k]));
     json_object_set_new(value, "nodes", nodes);
     json_object_set_new(value, "skipped", skipped_value(report));
+    if (report->device_count) {
+        json_object_set_new(value, "devices", devices_value(report));
+        json_object_set_new(value, "devices_at_once", number(report->devices_at_once));
+    }
 }
 
 static json_t *output_value(const mr_job_output *output)

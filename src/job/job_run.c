@@ -55,14 +55,32 @@ static mr_status add_source(mr_job *job, mr_pipeline *pipeline, mr_node *out)
     return mr_pipeline_add_source(pipeline, &options, out);
 }
 
+/* On several devices: the stage's like on the device of the call. */
+static mr_status submit_on_lane(void *context, mr_stage_call *call)
+{
+    struct mr__stage *stage = mr__stage_on(context, call->lane);
+    return stage->op->submit(stage, call);
+}
+
+static mr_status work_on_lane(void *context, mr_host_call *call)
+{
+    struct mr__stage *stage = mr__stage_on(context, call->lane);
+    return stage->op->work(stage, call);
+}
+
 static mr_status add_stage(const struct mr__stage *stage, mr_pipeline *pipeline,
                            const mr_node *nodes, mr_node *out)
 {
+    const bool is_pinned = !stage->lanes || stage->device_name || stage->is_host_work;
     mr_stage_options options = {
         .name = stage->name,
-        .device = stage->device,
-        .submit = stage->is_host_work ? NULL : stage->op->submit,
-        .work = stage->is_host_work ? stage->op->work : NULL,
+        .device = is_pinned ? stage->device : NULL,
+        .submit = stage->is_host_work ? NULL
+                  : stage->lanes      ? submit_on_lane
+                                      : stage->op->submit,
+        .work = !stage->is_host_work ? NULL
+                : stage->lanes       ? work_on_lane
+                                     : stage->op->work,
         .context = (void *)(uintptr_t)stage,
         .output_bytes = stage->output.item_bytes,
         .output_size = stage->output.has_short_last ? element_output_size : NULL,
@@ -98,13 +116,19 @@ static mr_status build(mr_job *job, mr_pipeline *pipeline)
 
 /* ---- begin and end ---- */
 
+static mr_status begin_stage(struct mr__stage *stage)
+{
+    const mr_status status = stage->op->begin ? stage->op->begin(stage) : MR_OK;
+    return status ? mr_error_prefix(status, "stage '%s': ", stage->name) : MR_OK;
+}
+
 static mr_status begin(mr_job *job)
 {
     mr_status status = job->source->ops->open ? job->source->ops->open(job->source) : MR_OK;
     for (uint32_t k = 0; k < job->stage_count && !status; k++) {
-        struct mr__stage *stage = job->stages[k];
-        if (stage->op->begin && (status = stage->op->begin(stage)))
-            mr_error_prefix(status, "stage '%s': ", stage->name);
+        status = begin_stage(job->stages[k]);
+        for (uint32_t lane = 1; lane < job->stages[k]->lane_count && !status; lane++)
+            status = begin_stage(job->stages[k]->lanes[lane]);
     }
     for (uint32_t k = 0; k < job->sink_count && !status; k++)
         status = mr__sink_begin(job->sinks[k].sink);
@@ -113,9 +137,13 @@ static mr_status begin(mr_job *job)
 
 static void end_stages(mr_job *job)
 {
-    for (uint32_t k = 0; k < job->stage_count; k++)
-        if (job->stages[k]->op->end)
-            job->stages[k]->op->end(job->stages[k]);
+    for (uint32_t k = 0; k < job->stage_count; k++) {
+        struct mr__stage *stage = job->stages[k];
+        for (uint32_t lane = 1; stage->op->end && lane < stage->lane_count; lane++)
+            stage->op->end(stage->lanes[lane]);
+        if (stage->op->end)
+            stage->op->end(stage);
+    }
 }
 
 /* First all outputs are completed, then all get their names: one that fails leaves none. */
@@ -207,6 +235,10 @@ static mr_status stream(mr_job *job, const mr_job_run_options *options, mr_pipel
 {
     mr_pipeline_options pipeline_options = job->options;
     pipeline_options.name = job->name;
+    if (job->lane_count > 1) {
+        pipeline_options.devices = job->lanes;
+        pipeline_options.device_count = job->lane_count;
+    }
     mr_status status = mr_pipeline_create(&pipeline_options, out);
     if (!status)
         status = build(job, *out);

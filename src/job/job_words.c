@@ -29,8 +29,11 @@ static void say_stage(struct mr__words *words, const struct mr__stage *stage)
     mr__words_say(words, "stage %s (%s): from ", stage->name, stage->op->name);
     for (uint32_t k = 0; k < stage->input_count; k++)
         mr__words_say(words, "%s%s", k ? ", " : "", stage->input_names[k]);
-    mr__words_say(words, " on %s, gives %s\n", mr_device_id(stage->device),
-                  mr__item_text(&stage->output.type, type));
+    mr__words_say(words, " on %s", mr_device_id(stage->device));
+    const bool is_pinned = stage->device_name || stage->is_host_work;
+    for (uint32_t lane = 1; lane < stage->lane_count && !is_pinned; lane++)
+        mr__words_say(words, ", %s", mr_device_id(stage->lanes[lane]->device));
+    mr__words_say(words, ", gives %s\n", mr__item_text(&stage->output.type, type));
 }
 
 char *mr__job_format_plan(const mr_job *job)
@@ -103,6 +106,23 @@ static void say_nodes(struct mr__words *words, const mr_pipeline_report *report)
                   mr__amount((double)report->slot_memory_bytes, memory));
 }
 
+static void say_devices(struct mr__words *words, const mr_pipeline_report *report)
+{
+    for (size_t k = 0; k < report->device_count; k++) {
+        const mr_device_report *device = &report->devices[k];
+        char bytes[MR__AMOUNT_BYTES];
+        mr__words_say(words, "  %s: %" PRIu64 " item%s, %s\n", device->device, device->items,
+                      mr__plural(device->items), mr__amount((double)device->bytes, bytes));
+        if (device->is_lost)
+            mr__words_say(words, "    lost, %" PRIu64 " item%s run elsewhere: %s\n",
+                          device->items_moved, mr__plural(device->items_moved), device->words);
+    }
+    if (report->device_count > report->devices_at_once)
+        mr__words_say(words,
+                      "  at the end %u of %zu devices were given work: more were no faster\n",
+                      report->devices_at_once, report->device_count);
+}
+
 #define SKIPPED_SHOWN 10
 
 static void say_skipped(struct mr__words *words, const mr_pipeline_report *report)
@@ -145,6 +165,7 @@ char *mr__job_format_text(const mr_job *job)
     say_head(&words, job);
     if (job->report.pipeline) {
         say_skipped(&words, job->report.pipeline);
+        say_devices(&words, job->report.pipeline);
         say_nodes(&words, job->report.pipeline);
     }
     if (job->vision)

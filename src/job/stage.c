@@ -132,6 +132,31 @@ struct mr__stage *mr__stage_read(const struct mr__reading *reading, struct mr__s
     return stage;
 }
 
+mr_status mr__stage_clone(const struct mr__reading *reading, const struct mr__stage *stage,
+                          mr_device *device, struct mr__stage **out)
+{
+    *out = NULL;
+    struct mr__stage *clone = mr__stage_read(reading, stage->home, stage->node);
+    if (!clone || clone->is_broken)
+        return mr_error_set(MR_E_NO_MEMORY, "no memory for the stage on %s", mr_device_id(device));
+    clone->name = stage->name;
+    clone->replicas = stage->replicas;
+    clone->device = device;
+    clone->input_count = stage->input_count;
+    memcpy(clone->input_names, stage->input_names, sizeof clone->input_names);
+    memcpy(clone->input_indices, stage->input_indices, sizeof clone->input_indices);
+    memcpy(clone->inputs, stage->inputs, sizeof clone->inputs);
+    if (!clone->op->infer(reading, clone))
+        return mr_error_set(MR_E_INVALID, "it cannot be had on %s", mr_device_id(device));
+    clone->is_inferred = true;
+    const mr_status status = clone->op->open(clone);
+    if (!status)
+        *out = clone;
+    else if (clone->op->close)
+        clone->op->close(clone);
+    return status;
+}
+
 const struct mr__yaml *mr__stage_key(const struct mr__stage *stage, const char *key)
 {
     return mr__yaml_child(stage->node, key);

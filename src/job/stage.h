@@ -83,6 +83,9 @@ struct mr__stage {
     struct mr__flow output;
 
     mr_device *device;
+    /* With several devices, this one and its likes on the others; NULL with one. */
+    struct mr__stage **lanes;
+    uint32_t lane_count;
     mr_kernel *kernels[MR__KERNEL_LIMIT];
     const char *kernel_names[MR__KERNEL_LIMIT];
     void *arguments; /* the operation's */
@@ -105,6 +108,16 @@ extern const struct mr__op mr__op_convert, mr__op_scale_offset, mr__op_clamp, mr
 /* Reads one element of `stages:`. NULL when nothing of it can be kept; is_broken after problems. */
 struct mr__stage *mr__stage_read(const struct mr__reading *reading, struct mr__stage_home *home,
                                  const struct mr__yaml *node);
+
+/* The same stage on another device, for a job on several: all that infer has said of the first is
+ * known, and its kernels are made. NULL with a status where that fails; what was made is closed. */
+mr_status mr__stage_clone(const struct mr__reading *reading, const struct mr__stage *stage,
+                          mr_device *device, struct mr__stage **out);
+/* The stage that runs on the lane. */
+static inline struct mr__stage *mr__stage_on(struct mr__stage *stage, uint32_t lane)
+{
+    return stage->lanes ? stage->lanes[lane] : stage;
+}
 
 /* ---- for operations ---- */
 
