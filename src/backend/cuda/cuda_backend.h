@@ -53,12 +53,15 @@ struct cuda_host_job {
     uint32_t value, value_bytes;
 };
 
-/* A pooled event. Points with and without timing live in pools of their own. */
+/* A pooled event. Points with and without timing live in pools of their own, and those of a capture in
+ * the capturing thread's. */
 struct cuda_point {
     struct mr_point base;
     struct cuda_device *device;
     CUevent event;
     bool has_timing;
+    bool is_captured;
+    pthread_t thread;       /* of that capture */
     atomic_bool is_reached; /* seen fired: the driver is not asked again */
     atomic_uint reference_count;
     struct cuda_point *next; /* in a pool */
@@ -345,6 +348,7 @@ CUresult mr__cuda_event_wait(struct cuda_device *device, CUevent event, uint64_t
 CUresult mr__cuda_point_acquire(struct cuda_device *device, bool has_timing,
                                 struct cuda_point **at_hand, struct cuda_point **out);
 void mr__cuda_points_destroy(struct cuda_device *device);
+void mr__cuda_captured_points_destroy(void); /* the thread's last capture has ended */
 void mr__cuda_point_give_back(struct cuda_device *device, struct cuda_point *points);
 mr_status mr__cuda_gates_prepare(struct cuda_device *device);
 void mr__cuda_gates_destroy(struct cuda_device *device);

@@ -73,7 +73,8 @@ mr_status mr__cuda_capture_end(struct mr_queue *base, struct mr_plan **out)
     if (result)
         capture_drop(queue);
     mr__cuda_leave(device, is_pushed);
-    mr__cuda_capture_count--;
+    if (!--mr__cuda_capture_count)
+        mr__cuda_captured_points_destroy();
     if (result)
         return mr__cuda_error(device->cu, result, "ending a capture on %s", device->properties.id);
     const mr_status status = mr__cuda_plan_adopt(device, graph, out);

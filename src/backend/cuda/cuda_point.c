@@ -114,6 +114,62 @@ void mr__cuda_points_destroy(struct cuda_device *device)
     }
 }
 
+/* ---- points of captures ---- */
+
+/* An event that was recorded in a capture belongs to it until it is recorded anew, and then the driver
+ * (580) takes it out of that capture without a lock: another thread that does so ends the program now
+ * and then. So these events stay with the thread that captures, and end with its captures. */
+static _Thread_local struct cuda_point *captured_points;
+
+static void point_destroy(struct cuda_point *point)
+{
+    bool is_pushed;
+    (void)mr__cuda_enter(point->device, &is_pushed);
+    (void)point->device->cu->cuEventDestroy(point->event);
+    mr__cuda_leave(point->device, is_pushed);
+    mr__free(point);
+}
+
+static CUresult captured_acquire(struct cuda_device *device, struct cuda_point **out)
+{
+    struct cuda_point **place = &captured_points;
+    while (*place && (*place)->device != device)
+        place = &(*place)->next;
+    struct cuda_point *point = *place;
+    if (point) {
+        *place = point->next;
+        point->next = NULL;
+    } else {
+        const CUresult result = point_create(device, false, &point);
+        if (result)
+            return result;
+        point->is_captured = true;
+        point->thread = pthread_self();
+    }
+    atomic_store_explicit(&point->reference_count, 1, memory_order_relaxed);
+    *out = point;
+    return CUDA_SUCCESS;
+}
+
+static void captured_release(struct cuda_point *point)
+{
+    if (!mr__cuda_capture_count || !pthread_equal(point->thread, pthread_self())) {
+        point_destroy(point);
+        return;
+    }
+    point->next = captured_points;
+    captured_points = point;
+}
+
+void mr__cuda_captured_points_destroy(void)
+{
+    while (captured_points) {
+        struct cuda_point *point = captured_points;
+        captured_points = point->next;
+        point_destroy(point);
+    }
+}
+
 /* ---- the calls ---- */
 
 static CUresult event_record(struct cuda_queue *queue, CUevent event)
@@ -172,17 +228,29 @@ static CUresult event_await(struct cuda_queue *queue, CUevent event)
 
 /* ---- the entries ---- */
 
+static void point_return(struct cuda_point *point)
+{
+    if (point->is_captured)
+        captured_release(point);
+    else
+        mr__cuda_point_give_back(point->device, point);
+}
+
 mr_status mr__cuda_point_record(struct mr_queue *base, bool has_timing, struct mr_point **out)
 {
     *out = NULL;
     struct cuda_queue *queue = cuda_queue_from(base);
     struct cuda_device *device = queue->device;
     struct cuda_point *point = NULL;
-    CUresult result = mr__cuda_point_acquire(device, has_timing, &queue->spare[has_timing], &point);
+    CUresult result =
+        mr__cuda_is_captured(queue)
+            ? captured_acquire(device, &point)
+            : mr__cuda_point_acquire(device, has_timing, &queue->spare[has_timing], &point);
     if (!result)
         result = event_record(queue, point->event);
     if (result) {
-        mr__cuda_point_give_back(device, point);
+        if (point)
+            point_return(point);
         return mr__cuda_error(device->cu, result, "recording an event on %s",
                               device->properties.id);
     }
@@ -237,7 +305,7 @@ void mr__cuda_point_release(struct mr_point *base)
 {
     struct cuda_point *point = cuda_point_from(base);
     if (atomic_fetch_sub_explicit(&point->reference_count, 1, memory_order_acq_rel) == 1)
-        mr__cuda_point_give_back(point->device, point);
+        point_return(point);
 }
 
 static mr_status point_answer(struct cuda_point *point, CUresult result)

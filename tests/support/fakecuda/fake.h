@@ -210,7 +210,8 @@ CUresult fake_capture_forbid_unsafe(void);
 /* An event takes the stream's place; a stream goes on after the event as well. */
 void fake_frontier_copy(struct frontier *to, const struct frontier *from);
 void fake_frontier_clear(struct frontier *frontier);
-bool fake_frontier_is_open(const struct frontier *frontier); /* its capture still runs */
+bool fake_frontier_is_open(const struct frontier *frontier);   /* its capture still runs */
+bool fake_frontier_is_others(const struct frontier *frontier); /* in another thread */
 CUresult fake_frontier_join(struct CUstream_st *stream, const struct frontier *event);
 
 /* Second line of functions that may wait or allocate. */

@@ -71,6 +71,12 @@ bool fake_frontier_is_open(const struct frontier *frontier)
     return frontier->capture && !frontier->capture->is_over;
 }
 
+bool fake_frontier_is_others(const struct frontier *frontier)
+{
+    return fake_frontier_is_open(frontier) &&
+           !pthread_equal(frontier->capture->thread, pthread_self());
+}
+
 static CUresult capture_break(struct capture *capture, CUresult reason)
 {
     if (!capture->is_over)

@@ -305,7 +305,8 @@ FAKE_API CUresult cuEventRecord(CUevent event, CUstream handle)
     pthread_mutex_lock(&fake_lock);
     CUresult result;
     struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
-    if (stream && stream->context != event->context)
+    /* The real one (580) ends the program now and then: it takes the event out of the other capture. */
+    if (stream && (stream->context != event->context || fake_frontier_is_others(&event->frontier)))
         result = CUDA_ERROR_INVALID_HANDLE;
     if (!result) {
         fake_unref(event->record);
