@@ -425,6 +425,71 @@ static void white_and_black_are_the_ends(void **state)
     free(pixels);
 }
 
+/* ---- golden results ---- */
+
+static void check_golden(const char *what, const float *actual, const double *expected,
+                         uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (!(fabs((double)actual[i] - expected[i]) < 1e-5))
+            fail_msg("%s %d: expected %g, got %g", what, (int)i, expected[i], (double)actual[i]);
+}
+
+/* Computed from the formulas of the header by the separate program bench/vision_pytorch.py, in double
+ * precision. */
+static void a_generated_image_has_its_golden_results(void **state)
+{
+    (void)state;
+    static const double scores[MR__VISION_SCORES][COLUMNS * ROWS] = {
+        { 0.598799, 0.604824, 0.562430, 0.529957, 0.516602, 0.567929, 0.552966, 0.479216 },
+        { 0.476075, 0.662758, 0.812543, 0.411248, 0.300614, 0.407264, 1.000000, 0.863949 },
+        { 0.004835, 0.057443, 0.002372, 0.001972, 0.001277, 0.001300, 0.002876, 0.010510 },
+        { 0.530018, 0.735095, 0.788206, 0.441805, 0.374138, 0.461873, 1.000000, 0.763718 }
+    };
+    static const uint32_t tokens[] = { 115, 134, 140, 106, 100, 108, 160, 137 };
+    static const struct {
+        uint32_t x, y;
+        double channels[MR__VISION_CHANNELS];
+    } pixel[] = {
+        { 0,
+          0,
+          { 0.172549, 0.152941, 0.141176, 0.160739, 0.012998, 0.022044, 0.000255, 0.002744,
+            0.002756, -0.994792, -0.992188, 0.993991, 0.021139 } },
+        { 100,
+          37,
+          { 0.874510, 0.611765, 0.129412, 0.691655, 0.121323, 0.526289, -0.235095, -0.229498,
+            0.328541, 0.046875, -0.414062, 0.232969, 0.395747 } },
+        { 191,
+          127,
+          { 0.768627, 0.031373, 0.254902, 0.416751, 0.520098, 0.178419, -0.002288, 0.004026,
+            0.004631, 0.994792, 0.992188, 0.993991, 0.122911 } },
+    };
+    struct mr__vision_parameters parameters =
+        checked((struct mr__vision_parameters){ .columns = COLUMNS, .rows = ROWS, .budget = 1000 });
+    struct mr__vision_plan plan;
+    struct mr__vision_model *model;
+    struct vision_outcome outcome;
+    void *image = vision_image(WIDTH, HEIGHT, 1, 3);
+    assert_ok(mr__vision_query_from_word("red", &parameters.query));
+    assert_ok(mr__vision_plan(&parameters, WIDTH, HEIGHT, 1, &plan));
+    assert_ok(mr__vision_model_create(device, &parameters, &model));
+    vision_run(device, model, &plan, image, &outcome);
+
+    for (uint32_t score = 0; score < MR__VISION_SCORES; score++)
+        check_golden(mr__vision_score_name(score), outcome.scores + score * plan.patch_count,
+                     scores[score], plan.patch_count);
+    assert_memory_equal(tokens, vision_words(&outcome, plan.tokens_offset), sizeof tokens);
+    for (size_t i = 0; i < sizeof pixel / sizeof *pixel; i++)
+        for (uint32_t channel = 0; channel < MR__VISION_CHANNELS; channel++)
+            check_golden(mr__vision_channel_name(channel),
+                         outcome.textures + ((size_t)channel * HEIGHT + pixel[i].y) * WIDTH +
+                             pixel[i].x,
+                         &pixel[i].channels[channel], 1);
+    vision_outcome_free(&outcome);
+    mr__vision_model_destroy(model);
+    free(image);
+}
+
 /* ---- instruction sets ---- */
 
 /* The model's kernels in the build for one instruction set. */
@@ -533,6 +598,7 @@ int main(void)
         cmocka_unit_test(grey_has_no_colour),
         cmocka_unit_test(nothing_to_see_is_shared_evenly),
         cmocka_unit_test(white_and_black_are_the_ends),
+        cmocka_unit_test(a_generated_image_has_its_golden_results),
         cmocka_unit_test(every_instruction_set_gives_the_same_bits),
         cmocka_unit_test(models_survive_no_memory),
     };
