@@ -155,6 +155,8 @@ static mr_concurrency_obstacle conclude_obstacle(const struct mr__concurrency_fa
     const struct mr__side_facts *a = &facts->sides[0], *b = &facts->sides[1];
     if (ratio(report->submit_ns[0], report->alone_ns[0]) >= 0.8)
         return MR_OBSTACLE_SUBMISSION; /* the first ends before the second is submitted */
+    if (facts->device.is_host_memory)
+        return MR_OBSTACLE_DEVICE_FULL; /* any work there uses the workers and the memory */
     if (!a->launches || !b->launches)
         return MR_OBSTACLE_UNKNOWN;
     return a->priority != b->priority ? MR_OBSTACLE_PRIORITY : MR_OBSTACLE_DEVICE_FULL;
@@ -210,6 +212,10 @@ static const char *obstacle_words(const struct mr__concurrency_facts *facts,
     case MR_OBSTACLE_PRIORITY:
         return "the stream with priority takes room first, and the other gets what is left";
     case MR_OBSTACLE_DEVICE_FULL:
+        if (facts->device.is_host_memory)
+            return "both share the CPU's workers and the bandwidth of its memory: there is little "
+                   "to "
+                   "gain";
         return "a kernel that fills the device leaves the other no room: there is nothing to gain, "
                "or "
                "launch fewer blocks";

@@ -156,7 +156,7 @@ static void one_engine_for_both_is_named(void **state)
     facts.sides[1] = (struct mr__side_facts){ .stream_name = "two", .host_functions = 1 };
     expect(MR_CONCURRENCY_NONE, MR_OBSTACLE_ENGINE, "host functions one at a time");
     facts.device = cpu;
-    expect(MR_CONCURRENCY_NONE, MR_OBSTACLE_UNKNOWN, "");
+    expect(MR_CONCURRENCY_NONE, MR_OBSTACLE_DEVICE_FULL, "share the CPU's workers");
     facts.device.multiprocessor_count = 1;
     expect(MR_CONCURRENCY_NONE, MR_OBSTACLE_ENGINE, "one worker");
 }
