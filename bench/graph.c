@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ELEMENTS = 256, ROUND_LIMIT = 1001, LONGEST = 500 };
+enum { ELEMENTS = 32, ROUND_LIMIT = 1001, LONGEST = 500 };
 
 #define REQUIRE_OK(call) measure_require((call) == MR_OK, "%s: %s", #call, mr_last_error())
 #define REQUIRE_ZERO(call) measure_require((call) == 0, "%s failed", #call)

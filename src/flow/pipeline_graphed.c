@@ -18,7 +18,7 @@
 #include <string.h>
 
 enum {
-    WARM_PARCELS = 4,    /* by the stream first; lazily made things would break a capture */
+    WARM_PARCELS = 2,    /* by the stream first; lazily made things would break a capture */
     JUDGED_LAUNCHES = 8, /* before launches are held against the stream */
     LAPS_TO_PAY = 4,     /* of a slot, for its capture to be worth it */
     MISS_LIMIT = 4,      /* captured in vain so often, one more for each eight launches */

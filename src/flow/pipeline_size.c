@@ -10,6 +10,8 @@
 enum {
     GRANULE_BYTES = 4096,
     ALIGN_BYTES = 256,
+    GRAPHED_CHUNK_MOST = 4 << 20,
+    GRAPHED_ITEMS_LEAST = 16, /* in such a chunk, for graphs to be worth it */
     AUTO_PARCEL_ITEMS = 2048, /* the bookkeeping of more no longer fits the cache */
     SPARE_SLOTS = 2,          /* one being filled and one being delivered, beside those at work */
     STAGED_SLOTS = 2,         /* one that a crew carries and one that it can go on with */
@@ -133,6 +135,18 @@ static uint64_t total_bytes(const struct mr__plan *plan, size_t largest)
     return plan->item_count && multiply(plan->item_count, largest, &total) ? total : 0;
 }
 
+/* Small items that are launched as graphs: the first parcels go by the stream, item by item, which large
+ * ones would make long, and a graph's one launch needs no more items to be cheap. */
+static bool has_small_repeatable_items(const mr_pipeline *pipeline, size_t largest)
+{
+    for (uint32_t i = 0; i < pipeline->node_count; i++) {
+        const struct mr__node *node = &pipeline->nodes[i];
+        if (node->kind == MR_NODE_STAGE && node->stage.is_repeatable && !node->stage.is_parcel_wise)
+            return largest <= GRAPHED_CHUNK_MOST / GRAPHED_ITEMS_LEAST;
+    }
+    return false;
+}
+
 static mr_status choose_parcel(mr_pipeline *pipeline, struct mr__plan *plan)
 {
     const mr_pipeline_options *options = &pipeline->options;
@@ -146,6 +160,8 @@ static mr_status choose_parcel(mr_pipeline *pipeline, struct mr__plan *plan)
             mr__tuning_chunk(pipeline, plan, total_bytes(plan, largest), &chunk);
         if (status)
             return status;
+        if (chunk > GRAPHED_CHUNK_MOST && has_small_repeatable_items(pipeline, largest))
+            chunk = GRAPHED_CHUNK_MOST;
     }
     if (chunk && chunk / largest < limit)
         limit = chunk / largest ? (uint32_t)(chunk / largest) : 1;
