@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* JPEG and PNG files for tests, made in memory with the libraries themselves. */
 #include "image_files.h"
+#include "support/random.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,24 @@
 
 #include <jpeglib.h>
 #include <png.h>
+
+uint8_t *make_scene(uint32_t width, uint32_t height, uint64_t seed)
+{
+    struct random random = { seed * 77 + 1 };
+    uint8_t *pixels = malloc((size_t)width * height * 3);
+    if (!pixels)
+        abort();
+    random_bytes(&random, pixels, (size_t)width * height * 3);
+    for (uint32_t y = 0; y < height; y++)
+        for (uint32_t x = 0; x < width; x++) {
+            uint8_t *pixel = pixels + ((size_t)y * width + x) * 3;
+            if (x > width / 2)
+                memset(pixel, (int)(40 + seed % 100), 3);
+            if (x > width / 2 && x < width * 3 / 4 && y < height / 3)
+                memcpy(pixel, (uint8_t[]){ 220, 20, (uint8_t)seed }, 3);
+        }
+    return pixels;
+}
 
 static void put(uint8_t *to, uint32_t value, int count, bool is_little)
 {

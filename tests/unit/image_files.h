@@ -35,6 +35,9 @@ struct made_png {
 struct made_file make_jpeg(const struct made_jpeg *what, const uint8_t *pixels);
 struct made_file make_png(const struct made_png *what, const void *pixels);
 
+/* Noise, flat parts and a coloured square, different for each seed: RGB of 8 bits. free */
+uint8_t *make_scene(uint32_t width, uint32_t height, uint64_t seed);
+
 /* An EXIF block with an orientation, as it stands after "Exif\0\0". */
 size_t make_exif(uint32_t orientation, bool is_little, uint8_t block[64]);
 

@@ -3,7 +3,6 @@
  * outputs that add up, and no trace of a run that did not end well. */
 #include "image_files.h"
 #include "job_fixture.h"
-#include "support/random.h"
 
 #include <dirent.h>
 #include <jansson.h>
@@ -11,24 +10,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* Noise, flat parts and a coloured square, different for each seed. */
-static uint8_t *make_scene(uint32_t width, uint32_t height, uint64_t seed)
-{
-    struct random random = { seed * 77 + 1 };
-    uint8_t *pixels = malloc((size_t)width * height * 3);
-    assert_non_null(pixels);
-    random_bytes(&random, pixels, (size_t)width * height * 3);
-    for (uint32_t y = 0; y < height; y++)
-        for (uint32_t x = 0; x < width; x++) {
-            uint8_t *pixel = pixels + ((size_t)y * width + x) * 3;
-            if (x > width / 2)
-                memset(pixel, (int)(40 + seed % 100), 3);
-            if (x > width / 2 && x < width * 3 / 4 && y < height / 3)
-                memcpy(pixel, (uint8_t[]){ 220, 20, (uint8_t)seed }, 3);
-        }
-    return pixels;
-}
 
 static void save(const char *path, struct made_file file)
 {
@@ -452,30 +433,6 @@ static void files_of_others_stay_in_the_folder(void **state)
     assert_true(has_file("out/tokens/a.npy"));
 }
 
-static void a_thousand_images_pass(void **state)
-{
-    (void)state;
-    enum { COUNT = 1000 };
-    assert_int_equal(0, mkdir("in", 0777));
-    for (uint32_t k = 0; k < COUNT; k++) {
-        char path[32];
-        snprintf(path, sizeof path, "in/%u.png", k);
-        save_png(path, 48 + k % 17, 32 + k % 13, k);
-    }
-    mr_job *job = load_job("vision: { images: in, folder: out, outputs: [scores, sheet] }\n");
-    assert_ok(mr_job_run(job, NULL));
-    const mr_job_report *report;
-    assert_ok(mr_job_report_get(job, &report));
-    assert_int_equal(COUNT, report->pipeline->items_out);
-    assert_true(report->pipeline->slot_count < 200);
-    mr_job_destroy(job);
-    assert_int_equal(COUNT, count_done("out"));
-    size_t size_bytes;
-    char *page = read_file("out/index.html", &size_bytes);
-    assert_non_null(strstr(page, "sheet/999.jpg"));
-    free(page);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -494,7 +451,6 @@ int main(void)
         fixture_test(what_is_not_written_cannot_be_verified),
         fixture_test(a_cancelled_run_leaves_nothing),
         fixture_test(files_of_others_stay_in_the_folder),
-        fixture_test(a_thousand_images_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
