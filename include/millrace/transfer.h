@@ -3,6 +3,8 @@
  * millrace/transfer.h - two patterns of copies over streams: chunks in, through a kernel and out again
  * in the issue order that suits the device; and up and down at once.
  *
+ * Inside a capture (graph.h) both are recorded, and draw the other streams in.
+ *
  * For data that fits on the device. A pipeline (pipeline.h) does the same for data that does not, or
  * that never ends, and chooses its streams by itself.
  *

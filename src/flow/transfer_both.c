@@ -4,6 +4,8 @@
  */
 #include "flow/transfer_parts.h"
 
+#include <millrace/graph.h>
+
 #include <stdio.h>
 
 static const char call[] = "mr_transfer_both_ways";
@@ -75,16 +77,26 @@ static mr_status check_both(mr_stream *up_stream, const mr_copy_range *up, mr_st
 
 /* ---- the copies ---- */
 
+/* In a capture that the other stream is not part of, there is nothing of the other's to wait for: its
+ * wait for this one draws it in. */
+static bool can_wait(const mr_stream *stream, const mr_stream *other)
+{
+    return !mr_stream_is_capturing(stream) || mr_stream_is_capturing(other);
+}
+
 /* What either stream is given from now on waits for what both were given so far. */
 static mr_status meet(mr_stream *first, mr_event *first_event, mr_stream *second,
                       mr_event *second_event)
 {
-    mr_status status = mr_event_record(first_event, first);
-    if (!status)
+    const bool can_first = can_wait(first, second), can_second = can_wait(second, first);
+    mr_status status = MR_OK;
+    if (can_second)
+        status = mr_event_record(first_event, first);
+    if (!status && can_first)
         status = mr_event_record(second_event, second);
-    if (!status)
+    if (!status && can_first)
         status = mr_stream_wait_event(first, second_event);
-    if (!status)
+    if (!status && can_second)
         status = mr_stream_wait_event(second, first_event);
     return status;
 }

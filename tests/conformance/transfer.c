@@ -4,6 +4,7 @@
 #include "support/random.h"
 #include "support/suite.h"
 
+#include <millrace/graph.h>
 #include <millrace/kernel.h>
 #include <millrace/operation.h>
 #include <millrace/transfer.h>
@@ -261,6 +262,47 @@ static void the_first_stream_waits_for_the_others(mr_device *device)
     bench_fini(&bench);
 }
 
+/* ---- in a graph ---- */
+
+/* The second stream comes from outside the capture, and is drawn in. */
+static mr_graph *capture_both(struct bench *bench)
+{
+    mr_graph *graph;
+    mr_chunked_transfer transfer = transfer_of(bench, sizeof(float));
+    transfer.chunk_items = 100;
+    const size_t half = ITEMS / 2 * sizeof(float);
+    const mr_copy_range up = { bench->input, 0, bench->source, 0, half };
+    const mr_copy_range down = { bench->target, half, bench->output, 0, half };
+    CHECK_OK(mr_capture_begin(bench->streams[0]));
+    CHECK_OK(mr_transfer_chunks(bench->streams, STREAMS - 1, &transfer));
+    CHECK_OK(mr_transfer_both_ways(bench->streams[0], &up, bench->streams[STREAMS - 1], &down));
+    CHECK_OK(mr_capture_end(bench->streams[0], &graph));
+    return graph;
+}
+
+static void transfers_can_be_captured(mr_device *device)
+{
+    struct bench bench;
+    mr_graph_executable *executable;
+    bench_init(&bench, device, "scale_offset_f32", ITEMS * sizeof(float), ITEMS * sizeof(float));
+    float *source = mr_buffer_host(bench.source), *target = mr_buffer_host(bench.target);
+    mr_graph *graph = capture_both(&bench);
+    CHECK_OK(mr_graph_instantiate(graph, &executable));
+    for (int turn = 0; turn < 3; turn++) {
+        for (int i = 0; i < ITEMS; i++) {
+            source[i] = (float)(i + turn);
+            target[i] = -1;
+        }
+        CHECK_OK(mr_graph_launch(executable, bench.streams[1]));
+        CHECK_OK(mr_stream_wait(bench.streams[1]));
+        for (int i = 0; i < ITEMS; i++)
+            CHECK(target[i] == 2 * source[i % (ITEMS / 2)] + 1);
+    }
+    mr_graph_executable_destroy(executable);
+    mr_graph_destroy(graph);
+    bench_fini(&bench);
+}
+
 /* ---- failures ---- */
 
 static mr_status fail_at_three(void *context, const mr_chunk *chunk)
@@ -495,6 +537,7 @@ int main(int argc, char **argv)
         SUITE_TEST(issue_order_is_as_asked_for),
         SUITE_TEST(a_transfer_begins_after_the_first_streams_work),
         SUITE_TEST(the_first_stream_waits_for_the_others),
+        SUITE_TEST(transfers_can_be_captured),
         SUITE_TEST(a_failing_compute_ends_the_transfer_joined),
         SUITE_TEST(a_transfer_that_cannot_be_is_refused),
         SUITE_TEST(pageable_memory_is_refused_where_its_copies_block),
