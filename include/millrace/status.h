@@ -38,7 +38,7 @@ typedef enum mr_status {
     MR_E_FORMAT = -13,     /* data or text from outside is malformed */
     MR_E_COMPILE = -14,    /* a kernel's source does not compile */
     MR_E_SIGNATURE = -15,  /* arguments differ from the kernel's declared signature */
-    MR_E_MISMATCH = -16    /* a result differs from its reference */
+    MR_E_MISMATCH = -16 /* a result differs from its reference, or a graph from what it updates */
 } mr_status;
 
 /* The constant's name, "MR_E_TIMEOUT". Static; never NULL. [any thread] */

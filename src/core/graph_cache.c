@@ -45,6 +45,7 @@ struct mr_graph_cache {
     struct entry *buckets[BUCKET_COUNT];
     struct entry *newest, *oldest;
     uint32_t entry_count;
+    bool is_running; /* inside mr_graph_cache_run */
     mr_graph_cache_statistics statistics;
 };
 
@@ -325,7 +326,9 @@ static const char *find_obstacle(const mr_graph_cache *cache)
         return "the device has no graphs";
     if (cache->stream->kind == MR_STREAM_LEGACY)
         return "the legacy default stream cannot be captured";
-    return mr__stream_is_captured(cache->stream) ? "the stream is being captured" : NULL;
+    if (mr__stream_is_captured(cache->stream))
+        return "the stream is being captured";
+    return cache->is_running ? "it ran inside a run of the same cache" : NULL;
 }
 
 static mr_status run_entry(const struct run *run, struct entry *entry, bool is_same)
@@ -367,7 +370,10 @@ mr_status mr_graph_cache_run(mr_graph_cache *cache, uint64_t shape, bool is_same
     struct entry *entry = find_entry(cache, shape, &is_new);
     if (!entry)
         return run_on_stream(&run, "out of memory for a new shape");
-    return is_new ? run_on_stream(&run, NULL) : run_entry(&run, entry, is_same);
+    cache->is_running = true;
+    const mr_status status = is_new ? run_on_stream(&run, NULL) : run_entry(&run, entry, is_same);
+    cache->is_running = false;
+    return status;
 }
 
 mr_status mr_graph_cache_create(mr_stream *stream, const mr_graph_cache_options *options,

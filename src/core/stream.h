@@ -51,6 +51,9 @@ struct mr_stream {
     int priority;
     struct mr__stream_life *life;
 
+    /* While it is captured (capture.h); written by the capturing thread alone. */
+    _Atomic(struct mr__capture *) capture;
+
     _Atomic uint64_t submitted; /* written by the submitting thread alone */
 
     /* The submitting thread's. */
@@ -60,10 +63,7 @@ struct mr_stream {
     struct mr__watermark watermarks[MR__WATERMARK_COUNT];
 
     _Atomic uint32_t ordered_count; /* ordered buffers of this stream */
-
-    /* While it is captured (capture.h); written by the capturing thread alone. */
-    _Atomic(struct mr__capture *) capture;
-    size_t capture_index; /* among the capture's streams */
+    size_t capture_index;           /* among the streams of `capture` */
 };
 
 /* The number of the newest submission. Any thread. */

@@ -6,6 +6,8 @@
 
 #include "base/alloc.h"
 
+#include <millrace/graph.h>
+
 #include <assert.h>
 #include <inttypes.h>
 
@@ -102,6 +104,8 @@ void mr_stream_pool_destroy(mr_stream_pool *pool)
 
 static bool has_failed(mr_stream *stream)
 {
+    if (mr_stream_is_capturing(stream))
+        return false; /* whoever released it is at fault; it tells those who use it */
     const mr_status status = mr_stream_query(stream);
     return (status && status != MR_E_BUSY) || mr__stream_life_check(stream->life, UINT64_MAX);
 }

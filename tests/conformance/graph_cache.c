@@ -317,6 +317,27 @@ static void runs_in_a_capture_become_part_of_it(mr_device *device)
     scene_fini(&scene);
 }
 
+static mr_graph_cache *nesting_cache;
+
+static mr_status run_within(struct work *work, mr_stream *stream)
+{
+    struct work inner = { .buffer = work->buffer, .count = work->count, .value = work->value };
+    (void)stream;
+    return mr_graph_cache_run(nesting_cache, 7, true, submit_work, &inner);
+}
+
+static void a_run_inside_a_run_goes_where_the_outer_one_goes(mr_device *device)
+{
+    struct scene scene;
+    scene_init(&scene, device, (mr_graph_cache_options){ .shape_limit = 1 });
+    nesting_cache = scene.cache;
+    scene.work.also = run_within;
+    for (uint32_t i = 0; i < 4; i++)
+        run(&scene, 1, i, false);
+    EXPECT_COUNTS(&scene, .runs = 8, .streamed = 5, .builds = 1, .updates = 2, .executables = 1);
+    scene_fini(&scene);
+}
+
 static void a_cache_ends_with_launches_in_flight(mr_device *device)
 {
     struct scene scene;
@@ -349,6 +370,7 @@ int main(int argc, char **argv)
         SUITE_TEST(what_is_not_joined_goes_to_the_stream),
         SUITE_TEST(a_cache_that_is_off_or_cannot_capture_streams),
         SUITE_TEST(runs_in_a_capture_become_part_of_it),
+        SUITE_TEST(a_run_inside_a_run_goes_where_the_outer_one_goes),
         SUITE_TEST(a_cache_ends_with_launches_in_flight),
     };
     if (argc > 2 && graphs_are_missing(argv[2]))

@@ -14,7 +14,7 @@
 
 #include <pthread.h>
 
-enum { THREADS = 4, NODES = 24, STREAMS = 3, ROUNDS = 400, LAUNCHES = 12 };
+enum { THREADS = 4, NODES = 24, STREAMS = 3, ROUNDS = 150, LAUNCHES = 12 };
 
 struct cell {
     uint64_t value;
