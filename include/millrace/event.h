@@ -14,7 +14,11 @@
  * Errors     An event that was never recorded counts as fired. If the stream failed before the
  *            recorded point, host waits and queries answer the stream's failure. A stream that waits
  *            is released and does not fail, as the order was kept; only a wait between backends hands
- *            the failure on, so that no device works on what another could not deliver.
+ *            the failure on, so that no device works on what another could not deliver. There a host
+ *            thread stands between the two anyway. Within a backend the device waits by itself, and a
+ *            host function would have to run for every wait to look for a failure first. (A failure
+ *            of a GPU itself is the whole context's: there every stream of the device fails.) Ask
+ *            mr_stream_failure of the streams that were waited for.
  */
 #ifndef MR_EVENT_H
 #define MR_EVENT_H
@@ -41,7 +45,11 @@ MR_API void mr_event_destroy(mr_event *event);
 MR_API MR_MUST_USE mr_status mr_event_record(mr_event *event, mr_stream *stream);
 
 /* Makes work submitted to `stream` from now on wait for the event as recorded now. Any device, any
- * backend. A wait that earlier waits imply costs nothing. Never blocks. */
+ * backend. A wait that earlier waits imply costs nothing. Never blocks.
+ *
+ * Where a GPU's driver cannot wait for memory (Windows, and Linux inside it), a wait for another backend
+ * keeps the driver's only thread for host functions until the event fires: there, let what is waited for
+ * not depend on a host function of that GPU. */
 MR_API MR_MUST_USE mr_status mr_stream_wait_event(mr_stream *stream, const mr_event *event);
 
 /* Host waits: MR_OK when fired, MR_E_TIMEOUT when the limit ran out. May block. [any thread] */
