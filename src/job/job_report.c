@@ -256,6 +256,10 @@ static json_t *node_value(const mr_node_report *node)
     json_object_set_new(value, "retries", number(node->retries));
     json_object_set_new(value, "replicas", number(node->replicas));
     json_object_set_new(value, "is_sampled", json_boolean(node->is_sampled));
+    if (node->replayed_parcels)
+        json_object_set_new(value, "replayed_parcels", number(node->replayed_parcels));
+    if (*node->replay_words)
+        json_object_set_new(value, "replay", mr__json_text(node->replay_words));
     return value;
 }
 

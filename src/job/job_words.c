@@ -97,6 +97,8 @@ static void say_nodes(struct mr__words *words, const mr_pipeline_report *report)
         if (node->retries || node->failures)
             mr__words_say(words, "  %" PRIu64 " failure%s, %" PRIu64 " retried", node->failures,
                           mr__plural(node->failures), node->retries);
+        if (node->replayed_parcels)
+            mr__words_say(words, "  %" PRIu64 " parcels as graphs", node->replayed_parcels);
         mr__words_say(words, "%s\n", k == report->bottleneck ? "  <- the bottleneck" : "");
     }
     char chunk[MR__AMOUNT_BYTES], memory[MR__AMOUNT_BYTES];
