@@ -131,7 +131,7 @@ MR_API void mr_job_cancel(mr_job *job);
 typedef struct mr_job_output {
     const char *name;      /* the sink's */
     const char *path;      /* NULL for standard output and null sinks */
-    const char *kind;      /* "npy", "raw", "stdout", "png", "json", "null" */
+    const char *kind;      /* "npy", "raw", "stdout", "png", "json", "null", "folder" */
     uint64_t items, bytes; /* as delivered, also where the run failed */
     bool is_complete;      /* it stands under its name */
     bool is_verified;      /* compared with the reference: see mr_job_report */

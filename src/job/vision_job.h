@@ -11,6 +11,7 @@
 #include "vision/vision_model.h"
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 enum mr__vision_mode { MR__VISION_AUTO, MR__VISION_CONCURRENT, MR__VISION_PIPELINED };
 extern const char *const mr__vision_mode_names[];
@@ -64,6 +65,8 @@ struct mr__vision_record {
 struct mr__vision_list {
     struct mr__vision_record *records;
     size_t count, capacity;
+    dev_t out_device; /* the folder of outputs, which is not looked into */
+    ino_t out_inode;
     struct mr__arena texts; /* paths and names */
 };
 
@@ -204,6 +207,9 @@ mr_status mr__vision_write_sheet(const struct mr_job *job);
 mr_status mr__vision_write_summary(const struct mr_job *job);
 
 /* ---- reports (vision_report.c) ---- */
+
+/* The mean over the images that were measured; 0 without any. */
+double mr__vision_stage_mean_ns(const struct mr__vision_job *vision, uint32_t stage);
 
 struct mr__words;
 /* What is added to the job's words, and the `vision` of its JSON (a json_t of Jansson's). */

@@ -95,6 +95,9 @@ static mr_status add_entry(struct mr__vision_list *list, const char *path, bool 
     struct stat facts;
     if (stat(path, &facts))
         return MR_OK; /* it went meanwhile, or is a link to nowhere */
+    if (S_ISDIR(facts.st_mode) && facts.st_ino == list->out_inode &&
+        facts.st_dev == list->out_device)
+        return MR_OK;
     if (S_ISDIR(facts.st_mode))
         return is_recursive && depth < DEPTH_LIMIT ? add_folder(list, path, true, depth + 1)
                                                    : MR_OK;

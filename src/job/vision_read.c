@@ -274,8 +274,14 @@ static void read_folder(const struct mr__reading *reading, const struct mr__yaml
         mr__field_problem(reading, root, "needs a `folder` for its outputs, such as tokens-out");
         return;
     }
-    if (mr__field_path(reading, node, &path) && mr__vision_folder_check(reading, node, path))
-        vision->folder.path = path;
+    struct stat facts;
+    if (!mr__field_path(reading, node, &path) || !mr__vision_folder_check(reading, node, path))
+        return;
+    vision->folder.path = path;
+    if (stat(path, &facts) == 0) {
+        vision->list.out_device = facts.st_dev;
+        vision->list.out_inode = facts.st_ino;
+    }
 }
 
 static void read_run(const struct mr__reading *reading, const struct mr__yaml *node,
@@ -314,13 +320,13 @@ struct mr__vision_job *mr__vision_job_read(const struct mr__reading *reading,
         return vision;
     if (!mr__yaml_child(node, "images"))
         mr__field_problem(reading, node, "needs `images`: a folder, a pattern, or a list");
+    read_folder(reading, node, vision); /* first, as images are not looked for there */
     read_source(reading, mr__yaml_child(node, "images"), vision);
     read_size(reading, mr__yaml_child(node, "size"), vision);
     read_limits(reading, mr__yaml_child(node, "limits"), vision);
     read_numbers(reading, node, &vision->parameters);
     read_run(reading, node, vision);
     read_outputs(reading, mr__yaml_child(node, "outputs"), vision);
-    read_folder(reading, node, vision);
     mr__vision_read_query(reading, mr__yaml_child(node, "query"), vision);
     check_numbers(reading, node, &vision->parameters);
     return vision;

@@ -43,8 +43,7 @@ void mr__vision_say_plan(struct mr__words *words, const mr_job *job)
 
 /* ---- times ---- */
 
-/* The mean over the images that were measured; 0 without any. */
-static double stage_mean_ns(const struct mr__vision_job *vision, uint32_t stage)
+double mr__vision_stage_mean_ns(const struct mr__vision_job *vision, uint32_t stage)
 {
     double sum = 0, count = 0;
     for (size_t k = 0; k < vision->list.count; k++) {
@@ -61,6 +60,7 @@ void mr__vision_say_report(struct mr__words *words, const mr_job *job)
 {
     const struct mr__vision_job *vision = job->vision;
     const double seconds = job->report.seconds;
+    char text[MR__AMOUNT_BYTES];
     if (!vision->list.count)
         return;
     mr__words_say(words, "  %" PRIu64 " of %zu image%s done", vision->done, vision->list.count,
@@ -77,10 +77,10 @@ void mr__vision_say_report(struct mr__words *words, const mr_job *job)
         return;
     mr__words_say(words, "  of one image, on average:");
     for (uint32_t k = 0; k < MR__VISION_STAGES; k++) {
-        const double mean = stage_mean_ns(vision, k);
+        const double mean = mr__vision_stage_mean_ns(vision, k);
         if (mean > 0)
-            mr__words_say(words, "%s %s %.3g ms", k ? "," : "", mr__vision_stage_name(k),
-                          mean * 1e-6);
+            mr__words_say(words, "%s %s %s ms", k ? "," : "", mr__vision_stage_name(k),
+                          mr__milliseconds(mean, text));
     }
     mr__words_say(words, "\n");
 }
@@ -113,7 +113,7 @@ static json_t *stages_value(const struct mr__vision_job *vision)
     json_t *value = json_object();
     for (uint32_t k = 0; k < MR__VISION_STAGES; k++)
         json_object_set_new(value, mr__vision_stage_name(k),
-                            json_real(stage_mean_ns(vision, k) * 1e-6));
+                            json_real(mr__vision_stage_mean_ns(vision, k) * 1e-6));
     return value;
 }
 

@@ -115,32 +115,21 @@ static void say_head(struct mr__words *page, const mr_job *job)
 
 /* ---- what the run took ---- */
 
-static double mean_ms(const struct mr__vision_job *vision, uint32_t stage)
-{
-    double sum = 0;
-    uint64_t count = 0;
-    for (size_t k = 0; k < vision->list.count; k++)
-        if (vision->list.records[k].is_done && vision->list.records[k].stage_ns[stage]) {
-            sum += (double)vision->list.records[k].stage_ns[stage];
-            count++;
-        }
-    return count ? sum / (double)count * 1e-6 : 0;
-}
-
 static void say_stages(struct mr__words *page, const mr_job *job)
 {
     const struct mr__vision_job *vision = job->vision;
+    char text[MR__AMOUNT_BYTES];
     double times[MR__VISION_STAGES], longest = 0;
     for (uint32_t k = 0; k < MR__VISION_STAGES; k++) {
-        times[k] = mean_ms(vision, k);
+        times[k] = mr__vision_stage_mean_ns(vision, k);
         longest = times[k] > longest ? times[k] : longest;
     }
     say_plain(page, "<div><h2>Milliseconds of one image, on average</h2>\n<table>\n");
     for (uint32_t k = 0; k < MR__VISION_STAGES; k++)
         mr__words_say(page,
-                      "<tr><td>%s</td><td class=\"n\">%.3g</td><td style=\"width:55%%\"><span "
+                      "<tr><td>%s</td><td class=\"n\">%s</td><td style=\"width:55%%\"><span "
                       "class=\"bar\" style=\"width:%.1f%%\"></span></td></tr>\n",
-                      mr__vision_stage_name(k), times[k],
+                      mr__vision_stage_name(k), mr__milliseconds(times[k], text),
                       longest > 0 ? 100 * times[k] / longest : 0);
     say_plain(page, "</table>\n");
     const mr_pipeline_report *report = job->report.pipeline;
@@ -165,20 +154,21 @@ static void say_histogram(struct mr__words *page, const struct mr__vision_job *v
                   vision->parameters.least, vision->parameters.most);
     say_plain(page, "<p class=\"soft\">Colours, from least to most: <span "
                     "class=\"scale\"></span><br>Over each image's own range, which stands below "
-                    "it.</p></div>\n");
+                    "it; of scores at least a tenth.</p></div>\n");
 }
 
 /* ---- the images ---- */
 
 static void say_times(struct mr__words *page, const struct mr__vision_record *record)
 {
+    char text[MR__AMOUNT_BYTES];
     bool is_first = true;
     say_plain(page, "<div class=\"times\">");
     for (uint32_t k = 0; k < MR__VISION_STAGES; k++) {
         if (!record->stage_ns[k])
             continue;
-        mr__words_say(page, "%s%s %.3g ms", is_first ? "" : " &middot; ", mr__vision_stage_name(k),
-                      (double)record->stage_ns[k] * 1e-6);
+        mr__words_say(page, "%s%s %s ms", is_first ? "" : " &middot; ", mr__vision_stage_name(k),
+                      mr__milliseconds((double)record->stage_ns[k], text));
         is_first = false;
     }
     say_plain(page, "</div>\n");

@@ -213,7 +213,10 @@ static mr_status put_overlay(const struct work *work, const struct mr__picture *
 
 /* ---- the strip of the contact sheet ---- */
 
-/* Each score over its own range in the image: the sheet says the range beside it. */
+#define LEAST_RANGE 0.1f
+
+/* Each score over its own range in the image, which the sheet says; a range that is next to nothing
+ * stays in the dark. */
 static void stretch(const float *values, uint32_t count, float *out)
 {
     float low = values[0], high = values[0];
@@ -221,8 +224,9 @@ static void stretch(const float *values, uint32_t count, float *out)
         low = values[k] < low ? values[k] : low;
         high = values[k] > high ? values[k] : high;
     }
+    const float range = high - low > LEAST_RANGE ? high - low : LEAST_RANGE;
     for (uint32_t k = 0; k < count; k++)
-        out[k] = high > low ? (values[k] - low) / (high - low) : 0;
+        out[k] = (values[k] - low) / range;
 }
 
 static void draw_strip(struct mr__picture *strip, const struct work *work,

@@ -64,6 +64,13 @@ const char *mr__amount(double bytes, char text[MR__AMOUNT_BYTES])
     return text;
 }
 
+const char *mr__milliseconds(double time_ns, char text[MR__AMOUNT_BYTES])
+{
+    const double value = time_ns * 1e-6;
+    snprintf(text, MR__AMOUNT_BYTES, value >= 100 ? "%.0f" : "%.3g", value);
+    return text;
+}
+
 const char *mr__plural(uint64_t count)
 {
     return count == 1 ? "" : "s";

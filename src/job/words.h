@@ -26,6 +26,8 @@ char *mr__words_end(struct mr__words *words);
 #define MR__AMOUNT_BYTES 32
 /* "1.07 GB". Decimal, as rates are. Written to `text` and returned. */
 const char *mr__amount(double bytes, char text[MR__AMOUNT_BYTES]);
+/* "0.123", "12.3", "1234": milliseconds of `time_ns`. Written to `text` and returned. */
+const char *mr__milliseconds(double time_ns, char text[MR__AMOUNT_BYTES]);
 const char *mr__plural(uint64_t count);
 
 #endif

@@ -190,6 +190,18 @@ static void images_are_found_in_every_way(void **state)
 }
 
 /* A file in the place of standard input. */
+/* A second run does not take the first one's pictures for images. */
+static void outputs_are_not_images(void **state)
+{
+    (void)state;
+    make_images();
+    const char *text = "vision: { images: { path: '.', recursive: true }, folder: in/made }\n";
+    for (int run = 0; run < 2; run++) {
+        assert_ok(run_job(text, NULL));
+        assert_int_equal(6, count_done("in/made"));
+    }
+}
+
 static void paths_may_come_on_standard_input(void **state)
 {
     (void)state;
@@ -440,6 +452,7 @@ int main(void)
         fixture_test(tokens_add_up_to_the_budget),
         fixture_test(one_image_does_not_depend_on_its_company),
         fixture_test(images_are_found_in_every_way),
+        fixture_test(outputs_are_not_images),
         fixture_test(paths_may_come_on_standard_input),
         fixture_test(bad_images_are_skipped_and_named),
         fixture_test(a_bad_image_may_stop_the_run),
