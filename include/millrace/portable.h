@@ -222,6 +222,9 @@ MR_MATH_(sqrt)
 #define MR_THREADS_ __nvvm_read_ptx_sreg_ntid_x()
 #define MR_BLOCK_ __nvvm_read_ptx_sreg_ctaid_x()
 #define MR_BLOCKS_ __nvvm_read_ptx_sreg_nctaid_x()
+/* clang takes its own barrier for something that leaves shared arrays alone, and moves loads of them to
+ * the front of it. */
+#define MR_BARRIER_() __asm__ volatile("bar.sync 0;" ::: "memory")
 #define MR_SHUFFLE_DOWN_(x, distance) __nvvm_shfl_sync_down_i32(0xffffffff, (int)(x), distance, 31)
 #define MR_ATOMIC_ADD_(target, amount) __nvvm_atom_add_gen_i((int *)(target), (int)(amount))
 #else
@@ -229,6 +232,7 @@ MR_MATH_(sqrt)
 #define MR_THREADS_ blockDim.x
 #define MR_BLOCK_ blockIdx.x
 #define MR_BLOCKS_ gridDim.x
+#define MR_BARRIER_() __syncthreads()
 #define MR_SHUFFLE_DOWN_(x, distance) __shfl_down_sync(0xffffffffu, (int)(x), distance)
 #define MR_ATOMIC_ADD_(target, amount) atomicAdd(target, amount)
 #endif
@@ -268,7 +272,7 @@ MR_FUNCTION uint32_t mr_group_lane_count(void)
 
 MR_FUNCTION void mr_group_sync(void)
 {
-    __syncthreads();
+    MR_BARRIER_();
 }
 
 MR_FUNCTION void mr_group_add_u32(uint32_t *target, uint32_t amount)
@@ -306,13 +310,13 @@ MR_FUNCTION void mr_atomic_add_u32(uint32_t *target, uint32_t amount)
         x = mr_warp_##name(x);                                                                     \
         if (thread % 32 == 0)                                                                      \
             warps[thread / 32] = x;                                                                \
-        __syncthreads();                                                                           \
+        MR_BARRIER_();                                                                             \
         x = mr_warp_##name(thread % 32 < warp_count ? warps[thread % 32] : (type)(rest));          \
         if (thread == 0)                                                                           \
             warps[0] = x;                                                                          \
-        __syncthreads();                                                                           \
+        MR_BARRIER_();                                                                             \
         x = warps[0];                                                                              \
-        __syncthreads();                                                                           \
+        MR_BARRIER_();                                                                             \
         return x;                                                                                  \
     }
 
