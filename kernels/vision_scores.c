@@ -5,18 +5,19 @@
  * our own, so that every device comes to the same bits.
  *
  * vision_entropy     partial[patch][band][128] -> score[patch]. Launch with count = columns * rows,
- *                    in blocks of 128.
+ *                    in blocks of 512.
  * vision_contrast    cells[cell][4] -> score[patch], not yet over the greatest. Launch with count =
  *                    columns * rows, in blocks of 64.
  * vision_similarity  pieces[cell][piece][15] -> score[patch]. `terms` are the 11 colours' L, a, b;
  *                    `query` 24 numbers times their weights, then the weights. Launch with count =
- *                    columns * rows, in blocks of 128.
+ *                    columns * rows, in blocks of 256.
  * vision_balance     scores[4][patch]: puts the second over its greatest and finds the fourth. One
  *                    group: launch with count = 1.
  */
 #include <millrace/portable.h>
 
 #define BINS 64
+#define RUNS 4
 #define CELLS 4 /* of a patch, in either direction */
 #define PATCH_CELLS (CELLS * CELLS)
 #define CONTRAST_SUMS 4
@@ -74,9 +75,20 @@ MR_FUNCTION double exponential(double x)
         return 0.0;
     const double steps = floor(x * 1.4426950408889634 + 0.5);
     const double rest = (x - steps * 0.693147180369123816490) - steps * 1.90821492927058770002e-10;
-    double sum = 1.0;
-    for (int k = 13; k >= 1; k--)
-        sum = 1.0 + sum * rest / (double)k;
+    double sum = 1.6059043836821613e-10; /* 1 / 13!, and so on down */
+    sum = sum * rest + 2.08767569878681e-9;
+    sum = sum * rest + 2.505210838544172e-8;
+    sum = sum * rest + 2.755731922398589e-7;
+    sum = sum * rest + 2.7557319223985893e-6;
+    sum = sum * rest + 2.48015873015873e-5;
+    sum = sum * rest + 1.984126984126984e-4;
+    sum = sum * rest + 1.388888888888889e-3;
+    sum = sum * rest + 8.333333333333333e-3;
+    sum = sum * rest + 4.1666666666666664e-2;
+    sum = sum * rest + 0.16666666666666666;
+    sum = sum * rest + 0.5;
+    sum = sum * rest + 1.0;
+    sum = sum * rest + 1.0;
     union bits power;
     power.word = (uint64_t)((int64_t)steps + 1023) << 52;
     return sum * power.number;
@@ -94,13 +106,22 @@ MR_GROUP_KERNEL(vision_entropy, MR_IN(uint32_t, partial), MR_OUT(float, score),
                 MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns),
                 MR_VALUE(uint32_t, rows), MR_VALUE(uint32_t, band_count))
 {
+    MR_GROUP_SHARED(uint32_t, runs, RUNS * 2 * BINS); /* sums of every RUNS-th band */
     MR_GROUP_EACH (patch, (uint64_t)columns * rows) {
         const uint32_t *own = partial + patch * band_count * 2 * BINS;
         uint64_t sum = 0;
+        LANES (item, RUNS * 2 * BINS) {
+            const uint32_t bin = item % (2 * BINS), run = item / (2 * BINS);
+            uint32_t pixels = 0;
+            for (uint32_t band = run; band < band_count; band += RUNS)
+                pixels += own[(uint64_t)band * 2 * BINS + bin];
+            runs[item] = pixels;
+        }
+        mr_group_sync();
         LANES (bin, 2 * BINS) {
             uint32_t pixels = 0;
-            for (uint32_t band = 0; band < band_count; band++)
-                pixels += own[(uint64_t)band * 2 * BINS + bin];
+            for (uint32_t run = 0; run < RUNS; run++)
+                pixels += runs[run * 2 * BINS + bin];
             sum += spread(pixels);
         }
         sum = mr_group_sum_u64(sum);
@@ -181,24 +202,22 @@ MR_GROUP_KERNEL(vision_contrast, MR_IN(int64_t, cells), MR_OUT(float, score),
 
 /* ---- participatory ---- */
 
-/* How much of a cell of `pixels` is which colour term, times its pixels. */
-MR_FUNCTION void colour_shares(const int64_t *sums, double pixels, const double *terms,
-                               double *shares)
+/* The square of the distance of a cell's mean colour from a term, and what is left of the term at a
+ * distance that is so much more than the nearest's. */
+MR_FUNCTION double term_distance(const int64_t *sums, double pixels, const double *term)
 {
-    double distances[COLOURS], nearest = 1e30, sum = 0.0;
-    for (uint32_t k = 0; k < COLOURS; k++) {
-        const double l = (double)sums[0] / (pixels * UNIT) - terms[3 * k];
-        const double a = (double)sums[1] / (pixels * UNIT) - terms[3 * k + 1];
-        const double b = (double)sums[2] / (pixels * UNIT) - terms[3 * k + 2];
-        distances[k] = l * l + 1.6384 * (a * a + b * b);
-        nearest = MR_MIN(nearest, distances[k]);
-    }
-    for (uint32_t k = 0; k < COLOURS; k++) {
-        shares[k] = exponential((nearest - distances[k]) * 12.5); /* 1 / (2 * 0.2 * 0.2) */
-        sum += shares[k];
-    }
-    for (uint32_t k = 0; k < COLOURS; k++)
-        shares[k] = shares[k] * pixels / sum;
+    const double scale = 1.0 / (pixels * UNIT);
+    const double l = (double)sums[0] * scale - term[0], a = (double)sums[1] * scale - term[1];
+    const double b = (double)sums[2] * scale - term[2];
+    return l * l + 1.6384 * (a * a + b * b);
+}
+
+MR_FUNCTION double term_part(const double *distances, uint32_t k)
+{
+    double nearest = distances[0];
+    for (uint32_t other = 1; other < COLOURS; other++)
+        nearest = MR_MIN(nearest, distances[other]);
+    return exponential((nearest - distances[k]) * 12.5); /* 1 / (2 * 0.2 * 0.2) */
 }
 
 /* The descriptor of a patch from its sums and shares. */
@@ -240,7 +259,10 @@ MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
                 MR_VALUE(uint32_t, piece_count))
 {
     MR_GROUP_SHARED(int64_t, sums, PATCH_CELLS * QUERY_SUMS);
+    MR_GROUP_SHARED(double, distances, PATCH_CELLS *COLOURS);
     MR_GROUP_SHARED(double, shares, PATCH_CELLS *COLOURS);
+    MR_GROUP_SHARED(double, pixels, PATCH_CELLS);
+    MR_GROUP_SHARED(double, weights, PATCH_CELLS);
     MR_GROUP_SHARED(double, totals, COLOURS + QUERY_SUMS);
     MR_GROUP_EACH (patch, (uint64_t)columns * rows) {
         const uint32_t first_column = (uint32_t)patch % columns * CELLS;
@@ -255,23 +277,35 @@ MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
             sums[item] = sum;
         }
         mr_group_sync();
-        LANES (cell, PATCH_CELLS) {
+        LANES (item, PATCH_CELLS * COLOURS) {
+            const uint32_t cell = item / COLOURS;
             const uint32_t column = first_column + cell % CELLS, row = first_row + cell / CELLS;
             const uint32_t wide =
                 border(column + 1, width, columns * CELLS) - border(column, width, columns * CELLS);
             const uint32_t high =
                 border(row + 1, height, rows * CELLS) - border(row, height, rows * CELLS);
+            if (item % COLOURS == 0)
+                pixels[cell] = (double)(wide * high);
+            distances[item] = wide * high > 0
+                                  ? term_distance(sums + cell * QUERY_SUMS, (double)(wide * high),
+                                                  terms + item % COLOURS * 3)
+                                  : 0.0;
+        }
+        mr_group_sync();
+        LANES (item, PATCH_CELLS * COLOURS)
+            shares[item] = term_part(distances + item / COLOURS * COLOURS, item % COLOURS);
+        mr_group_sync();
+        LANES (cell, PATCH_CELLS) {
+            double sum = 0.0;
             for (uint32_t k = 0; k < COLOURS; k++)
-                shares[cell * COLOURS + k] = 0.0;
-            if (wide * high > 0)
-                colour_shares(sums + cell * QUERY_SUMS, (double)(wide * high), terms,
-                              shares + cell * COLOURS);
+                sum += shares[cell * COLOURS + k];
+            weights[cell] = pixels[cell] / sum;
         }
         mr_group_sync();
         LANES (k, COLOURS + QUERY_SUMS) {
             double sum = 0.0;
             for (uint32_t cell = 0; cell < PATCH_CELLS; cell++)
-                sum += k < COLOURS ? shares[cell * COLOURS + k]
+                sum += k < COLOURS ? shares[cell * COLOURS + k] * weights[cell]
                                    : (double)sums[cell * QUERY_SUMS + k - COLOURS];
             totals[k] = sum;
         }

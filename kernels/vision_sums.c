@@ -238,8 +238,59 @@ MR_FUNCTION void add_query(const float *pixel, uint64_t plane, int32_t *sums, ui
 #define IS_UNSIGNED_contrast(k) 0
 #define IS_UNSIGNED_query(k) ((k) >= 3 && (k) < 6)
 
+/* Sums of a tile's cells from those of its columns: first of parts of PART columns, so that there is
+ * work for all lanes however wide the cells are, each from another column on, so that lanes seldom meet
+ * in a bank of memory. At most PARTS parts: cells wider than PART are few. `step` is between cells. */
+#define PART 16
+#define PARTS 32
+
+#define FOLD_FUNCTION(name, sum_count)                                                             \
+    MR_FUNCTION int64_t part_##name(const int32_t *sums, uint32_t k, uint32_t begin, uint32_t end) \
+    {                                                                                              \
+        const uint32_t size = begin < end ? end - begin : 0;                                       \
+        uint32_t at = size ? mr_group_lane() % size : 0;                                           \
+        int64_t sum = 0;                                                                           \
+        for (uint32_t i = 0; i < size; i++) {                                                      \
+            const int32_t part = sums[k * TILE_COLUMNS + begin + at];                              \
+            sum += IS_UNSIGNED_##name(k) ? (int64_t)(uint32_t)part : (int64_t)part;                \
+            at = at + 1 < size ? at + 1 : 0;                                                       \
+        }                                                                                          \
+        return sum;                                                                                \
+    }                                                                                              \
+                                                                                                   \
+    MR_FUNCTION void fold_##name(const int32_t *sums, int64_t *parts, uint32_t width,              \
+                                 uint32_t cell_columns, uint32_t first_cell, uint32_t cells,       \
+                                 uint32_t left, uint32_t right, int64_t *target, uint64_t step)    \
+    {                                                                                              \
+        const uint32_t widest = (width + cell_columns - 1) / cell_columns;                         \
+        const uint32_t bounded = MR_MIN(widest, TILE_COLUMNS);                                     \
+        const uint32_t part_count = (bounded + PART - 1) / PART;                                   \
+        LANES (item, cells * part_count * sum_count) {                                             \
+            const uint32_t place = item % (cells * part_count), k = item / (cells * part_count);   \
+            const uint32_t cell = place / part_count, part = place % part_count;                   \
+            const uint32_t first = border(first_cell + cell, width, cell_columns);                 \
+            const uint32_t last = border(first_cell + cell + 1, width, cell_columns);              \
+            const uint32_t from = MR_MAX(first, left) + part * PART, stop = MR_MIN(last, right);   \
+            const uint32_t to = MR_MIN(stop, from + PART);                                         \
+            const int64_t sum = part_##name(sums, k, from - left, from < to ? to - left : 0);      \
+            if (part_count == 1)                                                                   \
+                target[cell * step + k] = sum;                                                     \
+            else                                                                                   \
+                parts[k * PARTS + place] = sum;                                                    \
+        }                                                                                          \
+        mr_group_sync();                                                                           \
+        LANES (item, part_count == 1 ? 0 : cells * sum_count) {                                    \
+            const uint32_t cell = item % cells, k = item / cells;                                  \
+            int64_t sum = 0;                                                                       \
+            for (uint32_t part = 0; part < part_count; part++)                                     \
+                sum += parts[k * PARTS + cell * part_count + part];                                \
+            target[cell * step + k] = sum;                                                         \
+        }                                                                                          \
+    }
+
 #define SUMS(name, sum_count)                                                                      \
     COLUMN_FUNCTION(name, sum_count)                                                               \
+    FOLD_FUNCTION(name, sum_count)                                                                 \
                                                                                                    \
     MR_GROUP_KERNEL(vision_##name##_sums, MR_IN(float, textures), MR_OUT(int64_t, pieces),         \
                     MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height),                         \
@@ -247,6 +298,7 @@ MR_FUNCTION void add_query(const float *pixel, uint64_t plane, int32_t *sums, ui
                     MR_VALUE(uint32_t, tile_cells), MR_VALUE(uint32_t, segments),                  \
                     MR_VALUE(uint32_t, bands))                                                     \
     {                                                                                              \
+        MR_GROUP_SHARED(int64_t, parts, sum_count *PARTS);                                         \
         MR_GROUP_SHARED(int32_t, sums, sum_count *TILE_COLUMNS);                                   \
         const uint32_t across = (cell_columns + tile_cells - 1) / tile_cells * segments;           \
         const uint64_t plane = (uint64_t)width * height;                                           \
@@ -267,19 +319,13 @@ MR_FUNCTION void add_query(const float *pixel, uint64_t plane, int32_t *sums, ui
             columns_##name(textures + 3 * plane + (uint64_t)top * width + left, plane, width,      \
                            columns, rows, sums);                                                   \
             mr_group_sync();                                                                       \
-            LANES (item, cells * sum_count) {                                                      \
-                const uint32_t k = item / cells, cell = first_cell + item % cells;                 \
-                const uint32_t first = border(cell, width, cell_columns);                          \
-                const uint32_t last = border(cell + 1, width, cell_columns);                       \
-                const uint32_t begin = MR_MAX(first, left), stop = MR_MIN(last, right);            \
-                int64_t sum = 0;                                                                   \
-                for (uint32_t x = begin; x < stop; x++) {                                          \
-                    const int32_t part = sums[k * TILE_COLUMNS + x - left];                        \
-                    sum += IS_UNSIGNED_##name(k) ? (int64_t)(uint32_t)part : (int64_t)part;        \
-                }                                                                                  \
-                const uint64_t at = (uint64_t)cell_row * cell_columns + cell;                      \
-                pieces[((at * segments + segment) * bands + band) * sum_count + k] = sum;          \
-            }                                                                                      \
+            fold_##name(                                                                           \
+                sums, parts, width, cell_columns, first_cell, cells, left, right,                  \
+                pieces +                                                                           \
+                    (((uint64_t)cell_row * cell_columns + first_cell) * segments + segment) *      \
+                        bands * sum_count +                                                        \
+                    band * sum_count,                                                              \
+                (uint64_t)segments * bands * sum_count);                                           \
             mr_group_sync();                                                                       \
         }                                                                                          \
     }

@@ -104,12 +104,35 @@ MR_FUNCTION uint32_t remainders_at(const uint32_t *high, const uint32_t *low, ui
     return mr_group_sum_u32(found);
 }
 
+/* Of few patches each counts how many come before it. */
+#define RANKED 512
+
+MR_FUNCTION void give_ranked(uint32_t *tokens, const uint32_t *high, const uint32_t *low,
+                             uint32_t count, uint32_t rest)
+{
+    MR_GROUP_SHARED(uint64_t, remainders, RANKED);
+    OWN (i, count)
+        remainders[i] = (uint64_t)high[i] << 32 | low[i];
+    mr_group_sync();
+    OWN (i, count) {
+        const uint64_t own = remainders[i];
+        uint32_t before = 0;
+        for (uint32_t k = 0; k < count; k++)
+            before += remainders[k] > own || (remainders[k] == own && k < i);
+        tokens[i] += before < rest;
+    }
+}
+
 /* One more token for the `rest` largest remainders (all below `end`), the first of equal ones. */
 MR_FUNCTION void give_rest(uint32_t *tokens, const uint32_t *high, const uint32_t *low,
                            uint32_t count, uint32_t rest, uint64_t end)
 {
     if (rest == 0)
         return;
+    if (count <= RANKED) {
+        give_ranked(tokens, high, low, count, rest);
+        return;
+    }
     uint64_t least = 0, over = end; /* `rest` or more reach least, fewer reach over */
     while (over - least > 1) {
         const uint64_t middle = (least + over) / 2;
@@ -196,7 +219,7 @@ MR_FUNCTION uint32_t box_columns_for(uint32_t width, uint32_t height, uint32_t t
                                                                                          : further;
 }
 
-/* Sums before each of `count` numbers, and of all: each lane adds up a run, the leader the runs. */
+/* Sums before each of `count` numbers, and of all: each lane adds up its run and the runs before. */
 MR_FUNCTION void add_up(const uint32_t *a, const uint32_t *b, uint32_t count, uint32_t *first)
 {
     MR_GROUP_SHARED(uint32_t, runs, 1024);
@@ -205,18 +228,13 @@ MR_FUNCTION void add_up(const uint32_t *a, const uint32_t *b, uint32_t count, ui
         sum += b ? a[i] * b[i] : a[i];
     runs[mr_group_lane()] = sum;
     mr_group_sync();
-    if (mr_group_is_leader()) {
-        uint32_t before = 0;
-        for (uint32_t run = 0; run < mr_group_lane_count() && run * run_size(count) < count;
-             run++) {
-            const uint32_t own = runs[run];
-            runs[run] = before;
-            before += own;
-        }
-        first[count] = before;
-    }
-    mr_group_sync();
-    sum = runs[mr_group_lane()];
+    const uint32_t size = run_size(count), used = (count + size - 1) / size;
+    uint32_t before = 0;
+    for (uint32_t run = 0; run < MR_MIN(mr_group_lane(), used); run++)
+        before += runs[run];
+    if (mr_group_lane() + 1 == used)
+        first[count] = before + sum;
+    sum = before;
     OWN (i, count) {
         first[i] = sum;
         sum += b ? a[i] * b[i] : a[i];
