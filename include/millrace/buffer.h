@@ -82,7 +82,8 @@ MR_API MR_MUST_USE mr_status mr_buffer_touch(mr_buffer *buffer, mr_stream *strea
  * Copies, in stream order. Any place to any place; between devices directly where they are peers and
  * through the host where not. A stream reaches the memory of its own backend's devices and all host
  * memory: copies of a GPU's memory go to a stream of a GPU. Source and target ranges must not overlap.
- * Never blocks, except that a GPU copy from or to pageable memory may.
+ * Never blocks, except that a GPU copy from or to pageable memory may, and so may the first one of a
+ * stream between two devices that are no peers: it pins a few slots to go through.
  */
 MR_API MR_MUST_USE mr_status mr_copy(mr_stream *stream, mr_buffer *target, size_t target_offset,
                                      mr_buffer *source, size_t source_offset, size_t size_bytes);

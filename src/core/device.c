@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "core/capture.h"
 #include "core/default_stream.h"
+#include "core/hop.h"
 #include "core/operation.h"
 #include "core/relay.h"
 
@@ -230,6 +231,7 @@ mr_status mr_device_close(mr_device *device)
 
     /* Not under the lock: these wait for work. */
     mr__default_streams_end(device);
+    mr__hops_end_device(device);
     mr__relay_drain(device);
 
     pthread_mutex_lock(&registry_lock);

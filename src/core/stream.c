@@ -5,6 +5,7 @@
  * The default and current streams are in default_stream.c, the pool in stream_pool.c.
  */
 #include "core/stream.h"
+#include "core/hop.h"
 
 #include "base/alloc.h"
 #include "core/capture.h"
@@ -137,6 +138,7 @@ void mr__stream_end(mr_stream *stream)
     if (mr__stream_is_captured(stream))
         mr__capture_leave(stream);
     (void)stream->ops->queue_wait(stream->queue, MR_FOREVER);
+    mr__hops_end_stream(stream);
     mr__stream_life_end(stream->life);
     if (stream->point)
         stream->ops->point_release(stream->point);

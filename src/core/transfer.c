@@ -3,6 +3,7 @@
  * Copies and fills: every range checked, overlaps found, and who can reach what.
  */
 #include "core/transfer.h"
+#include "core/hop.h"
 
 #include "core/capture.h"
 
@@ -232,7 +233,8 @@ static mr_status submit_copy(const char *call, mr_stream *stream, mr_buffer *tar
     if (!status)
         status = mr__buffer_use(source, stream);
     if (!status)
-        status = stream->ops->copy(stream->queue, transfer);
+        status = mr__hop_is_needed(target, source) ? mr__hop_copy(stream, target, source, transfer)
+                                                   : stream->ops->copy(stream->queue, transfer);
     if (status)
         return status;
     const uint64_t sequence = mr__stream_advance(stream);

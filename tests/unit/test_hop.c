@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/* Copies between two GPUs of the stand-in driver that are no peers. */
+#include "support/fakecuda/fakecuda.h"
+#include "support/hold.h"
+#include "support/unit.h"
+
+#include "base/alloc.h"
+
+#include <millrace/buffer.h>
+
+#include <stdlib.h>
+
+enum { GPUS = 3, LAUNCH_FAILED = 719 };
+#define LARGE ((size_t)9 * 1024 * 1024 + 12345) /* several rounds of the slots, and a rest */
+
+static mr_device *gpus[GPUS];
+
+static void open_gpus(bool are_peers)
+{
+    setenv("FAKECUDA_DEVICES", "3", 1);
+    if (!are_peers)
+        setenv("FAKECUDA_NO_PEERS", "1", 1);
+    for (int i = 0; i < GPUS; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "cuda:%d", i);
+        assert_ok(mr_device_open(name, NULL, &gpus[i]));
+    }
+}
+
+static void close_gpus(void)
+{
+    for (int i = 0; i < GPUS; i++) {
+        if (gpus[i])
+            assert_ok(mr_device_close(gpus[i]));
+        gpus[i] = NULL;
+    }
+    unsetenv("FAKECUDA_NO_PEERS");
+    assert_int_equal(0, fakecuda_live());
+}
+
+static unsigned char byte_of(size_t i)
+{
+    return (unsigned char)(i * 131 + i / 4099);
+}
+
+/* Pinned memory with its bytes on `device`, and the copy of it that is there. */
+struct ends {
+    mr_buffer *host, *from, *to;
+    size_t size_bytes;
+};
+
+static struct ends make_ends(size_t size_bytes)
+{
+    const mr_buffer_options pinned = { .place = MR_PLACE_PINNED };
+    struct ends ends = { .size_bytes = size_bytes };
+    assert_ok(mr_buffer_create(gpus[0], size_bytes, &pinned, &ends.host));
+    assert_ok(mr_buffer_create(gpus[0], size_bytes, NULL, &ends.from));
+    assert_ok(mr_buffer_create(gpus[1], size_bytes, NULL, &ends.to));
+    for (size_t i = 0; i < size_bytes; i++)
+        ((unsigned char *)mr_buffer_host(ends.host))[i] = byte_of(i);
+    return ends;
+}
+
+static void free_ends(struct ends *ends)
+{
+    mr_buffer_destroy(ends->host);
+    mr_buffer_destroy(ends->from);
+    mr_buffer_destroy(ends->to);
+}
+
+/* host -> from -> to -> host, all on one stream. */
+static mr_status go_round(mr_stream *stream, const struct ends *ends)
+{
+    mr_status status = mr_copy(stream, ends->from, 0, ends->host, 0, ends->size_bytes);
+    if (!status)
+        status = mr_fill(stream, ends->to, 0, ends->size_bytes, 0xee, 1);
+    if (!status)
+        status = mr_copy(stream, ends->to, 0, ends->from, 0, ends->size_bytes);
+    if (!status)
+        status = mr_fill(stream, ends->from, 0, ends->size_bytes, 0xdd, 1);
+    if (!status)
+        status = mr_copy(stream, ends->host, 0, ends->to, 0, ends->size_bytes);
+    return status;
+}
+
+static void check_bytes(const struct ends *ends)
+{
+    const unsigned char *bytes = mr_buffer_host(ends->host);
+    for (size_t i = 0; i < ends->size_bytes; i++) {
+        if (bytes[i] != byte_of(i))
+            fail_msg("byte %zu of %zu: %02x, expected %02x", i, ends->size_bytes, bytes[i],
+                     byte_of(i));
+    }
+}
+
+static void copies_go_through_the_host_where_devices_are_no_peers(void **state)
+{
+    (void)state;
+    const size_t sizes[] = { 1, 4096, (2 << 20) - 1, 2 << 20, (2 << 20) + 1, LARGE };
+    open_gpus(false);
+    const uint64_t before = fakecuda_count("cuMemcpyPeerAsync");
+    for (int owner = 0; owner < GPUS; owner++) {
+        mr_stream *stream;
+        assert_ok(mr_stream_create(gpus[owner], NULL, &stream));
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            struct ends ends = make_ends(sizes[i]);
+            assert_ok(go_round(stream, &ends));
+            assert_ok(mr_stream_wait(stream));
+            check_bytes(&ends);
+            free_ends(&ends);
+        }
+        mr_stream_destroy(stream);
+    }
+    assert_int_equal(before, fakecuda_count("cuMemcpyPeerAsync"));
+    close_gpus();
+}
+
+static void peers_copy_directly(void **state)
+{
+    (void)state;
+    open_gpus(true);
+    mr_stream *stream;
+    struct ends ends = make_ends(LARGE);
+    const uint64_t before = fakecuda_count("cuMemcpyPeerAsync");
+    assert_ok(mr_stream_create(gpus[1], NULL, &stream));
+    assert_ok(go_round(stream, &ends));
+    assert_ok(mr_stream_wait(stream));
+    check_bytes(&ends);
+    assert_int_equal(before + 1, fakecuda_count("cuMemcpyPeerAsync"));
+    mr_stream_destroy(stream);
+    free_ends(&ends);
+    close_gpus();
+}
+
+static void rows_keep_their_pitch(void **state)
+{
+    (void)state;
+    const size_t widths[] = { 100, 70000, 2100000 };
+    open_gpus(false);
+    mr_stream *stream;
+    assert_ok(mr_stream_create(gpus[0], NULL, &stream));
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        const size_t width = widths[i], rows = 5;
+        struct ends ends = make_ends(2 * width * rows);
+        const mr_copy_2d_layout layout = { .row_bytes = width,
+                                           .row_count = rows,
+                                           .source_pitch = 2 * width,
+                                           .target_pitch = width + 8 };
+        assert_ok(mr_copy(stream, ends.from, 0, ends.host, 0, ends.size_bytes));
+        assert_ok(mr_copy_2d(stream, ends.to, ends.from, &layout));
+        assert_ok(mr_copy(stream, ends.host, 0, ends.to, 0, rows * (width + 8)));
+        assert_ok(mr_stream_wait(stream));
+        const unsigned char *bytes = mr_buffer_host(ends.host);
+        for (size_t row = 0; row < rows; row++) {
+            for (size_t k = 0; k < width; k += 97)
+                assert_int_equal(byte_of(row * 2 * width + k), bytes[row * (width + 8) + k]);
+        }
+        free_ends(&ends);
+    }
+    mr_stream_destroy(stream);
+    close_gpus();
+}
+
+static void submitting_never_waits_and_slots_are_few(void **state)
+{
+    (void)state;
+    open_gpus(false);
+    mr_stream *stream;
+    struct ends ends = make_ends(LARGE);
+    assert_ok(mr_stream_create(gpus[0], NULL, &stream));
+    assert_ok(go_round(stream, &ends));
+    assert_ok(mr_stream_wait(stream));
+    const uint64_t pinned = fakecuda_count("cuMemHostAlloc");
+
+    struct hold hold;
+    hold_begin(&hold, stream);
+    for (int i = 0; i < 3; i++)
+        assert_ok(go_round(stream, &ends));
+    assert_int_equal(MR_E_BUSY, mr_stream_query(stream));
+    hold_open(&hold);
+    assert_ok(mr_stream_wait(stream));
+    check_bytes(&ends);
+    assert_int_equal(pinned, fakecuda_count("cuMemHostAlloc"));
+    mr_stream_destroy(stream);
+    free_ends(&ends);
+    close_gpus();
+}
+
+static void device_may_close_before_the_stream_that_copied_from_it(void **state)
+{
+    (void)state;
+    open_gpus(false);
+    mr_stream *stream;
+    struct ends ends = make_ends(LARGE);
+    assert_ok(mr_stream_create(gpus[2], NULL, &stream));
+    assert_ok(go_round(stream, &ends));
+    free_ends(&ends); /* waits for the work that uses them */
+    for (int i = 0; i < 2; i++) {
+        assert_ok(mr_device_close(gpus[i]));
+        gpus[i] = NULL;
+    }
+    assert_ok(mr_stream_wait(stream));
+    mr_stream_destroy(stream);
+    close_gpus();
+}
+
+static void stream_and_buffers_may_go_with_copies_under_way(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 6; round++) {
+        open_gpus(false);
+        mr_stream *stream;
+        struct ends ends = make_ends(LARGE);
+        assert_ok(mr_stream_create(gpus[round % GPUS], NULL, &stream));
+        assert_ok(go_round(stream, &ends));
+        if (round % 2)
+            free_ends(&ends);
+        mr_stream_destroy(stream);
+        if (!(round % 2))
+            free_ends(&ends);
+        close_gpus();
+    }
+}
+
+static void failure_of_either_device_is_the_streams(void **state)
+{
+    (void)state;
+    for (int broken = 0; broken < 2; broken++) {
+        open_gpus(false);
+        mr_stream *stream;
+        struct ends ends = make_ends(LARGE);
+        struct hold hold;
+        assert_ok(mr_stream_create(gpus[2], NULL, &stream));
+        hold_begin(&hold, stream);
+        assert_ok(mr_copy(stream, ends.to, 0, ends.from, 0, ends.size_bytes));
+        fakecuda_break(broken, LAUNCH_FAILED);
+        hold_open(&hold);
+        assert_int_equal(MR_E_DEVICE, mr_stream_wait(stream));
+        assert_non_null(strstr(mr_last_error(), "CUDA_ERROR_LAUNCH_FAILED"));
+        mr_stream_destroy(stream);
+        free_ends(&ends);
+        close_gpus();
+    }
+}
+
+/* One round with the nth allocation or driver call failing. False once nothing failed. */
+static bool fail_once(uint64_t nth, bool is_heap)
+{
+    mr_stream *stream;
+    open_gpus(false);
+    struct ends ends = make_ends((2 << 20) + 100);
+    assert_ok(mr_stream_create(gpus[1], NULL, &stream));
+    if (is_heap)
+        mr__alloc_fail_at(nth, 0);
+    else
+        fakecuda_fail_at(nth, NULL, 0);
+    mr_status status = go_round(stream, &ends);
+    if (!status)
+        status = mr_stream_wait(stream);
+    const bool has_failed = is_heap ? mr__alloc_has_failed() : fakecuda_has_failed();
+    mr__alloc_fail_at(0, 0);
+    fakecuda_fail_at(0, NULL, 0);
+    if (!status)
+        check_bytes(&ends);
+    else if (!has_failed || !*mr_last_error())
+        fail_msg("failure %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
+    mr_stream_destroy(stream);
+    free_ends(&ends);
+    close_gpus();
+    return has_failed;
+}
+
+static void copies_survive_what_fails(void **state)
+{
+    (void)state;
+    for (int is_heap = 0; is_heap < 2; is_heap++) {
+        uint64_t nth = 1;
+        while (fail_once(nth, is_heap))
+            nth += is_heap ? 1 : 5;
+        assert_true(nth > 20);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(copies_go_through_the_host_where_devices_are_no_peers),
+        cmocka_unit_test(peers_copy_directly),
+        cmocka_unit_test(rows_keep_their_pitch),
+        cmocka_unit_test(submitting_never_waits_and_slots_are_few),
+        cmocka_unit_test(device_may_close_before_the_stream_that_copied_from_it),
+        cmocka_unit_test(stream_and_buffers_may_go_with_copies_under_way),
+        cmocka_unit_test(failure_of_either_device_is_the_streams),
+        cmocka_unit_test(copies_survive_what_fails),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
