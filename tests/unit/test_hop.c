@@ -132,6 +132,53 @@ static void peers_copy_directly(void **state)
     close_gpus();
 }
 
+/* A way that the driver allows, but that brings wrong bytes, is found when the devices open. */
+static void peers_that_bring_wrong_bytes_are_none(void **state)
+{
+    (void)state;
+    setenv("FAKECUDA_PEERS_CORRUPT", "1", 1);
+    open_gpus(true);
+    unsetenv("FAKECUDA_PEERS_CORRUPT");
+    assert_false(mr_device_can_peer(gpus[0], gpus[1]));
+    assert_non_null(strstr(mr_last_error(), "arrived wrong"));
+    mr_stream *stream;
+    struct ends ends = make_ends(LARGE);
+    const uint64_t before = fakecuda_count("cuMemcpyPeerAsync");
+    assert_ok(mr_stream_create(gpus[1], NULL, &stream));
+    assert_ok(go_round(stream, &ends));
+    assert_ok(mr_stream_wait(stream));
+    check_bytes(&ends);
+    assert_int_equal(before, fakecuda_count("cuMemcpyPeerAsync"));
+    mr_stream_destroy(stream);
+    free_ends(&ends);
+    close_gpus();
+
+    /* Tried anew with each opening. */
+    open_gpus(true);
+    assert_true(mr_device_can_peer(gpus[0], gpus[1]));
+    close_gpus();
+}
+
+/* Trying a way waits for nothing that others have queued. */
+static void device_opens_while_another_is_held(void **state)
+{
+    (void)state;
+    setenv("FAKECUDA_DEVICES", "3", 1);
+    mr_stream *stream;
+    struct hold hold;
+    assert_ok(mr_device_open("cuda:0", NULL, &gpus[0]));
+    assert_ok(
+        mr_stream_create(gpus[0], &(mr_stream_options){ .kind = MR_STREAM_BLOCKING }, &stream));
+    hold_begin(&hold, stream);
+    assert_ok(mr_device_open("cuda:1", NULL, &gpus[1]));
+    assert_true(mr_device_can_peer(gpus[0], gpus[1]));
+    assert_true(mr_device_can_peer(gpus[1], gpus[0]));
+    hold_open(&hold);
+    assert_ok(mr_stream_wait(stream));
+    mr_stream_destroy(stream);
+    close_gpus();
+}
+
 static void rows_keep_their_pitch(void **state)
 {
     (void)state;
@@ -286,6 +333,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(copies_go_through_the_host_where_devices_are_no_peers),
         cmocka_unit_test(peers_copy_directly),
+        cmocka_unit_test(peers_that_bring_wrong_bytes_are_none),
+        cmocka_unit_test(device_opens_while_another_is_held),
         cmocka_unit_test(rows_keep_their_pitch),
         cmocka_unit_test(submitting_never_waits_and_slots_are_few),
         cmocka_unit_test(device_may_close_before_the_stream_that_copied_from_it),

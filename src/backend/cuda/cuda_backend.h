@@ -4,6 +4,7 @@
  *
  * cuda_backend.c  the driver found, and the table of entries
  * cuda_device.c   devices: primary context, properties, peers
+ * cuda_peer.c     peers introduced to each other, and tried
  * cuda_memory.c   device, pinned and pageable memory, the ordered pool, registration
  * cuda_queue.c    streams
  * cuda_work.c     copies and fills
@@ -78,6 +79,10 @@ struct cuda_call {
     struct cuda_call *previous, *next; /* in its queue's list; next: in the free list too */
 };
 
+/* What is known of the way to another device's memory. */
+enum cuda_peer { CUDA_PEER_NONE, CUDA_PEER_REFUSED, CUDA_PEER_CORRUPT, CUDA_PEER_SOUND };
+enum { CUDA_PEER_LIMIT = 64 };
+
 struct cuda_device {
     struct mr_backend_device base;
     const struct cuda_symbols *cu;
@@ -89,8 +94,9 @@ struct cuda_device {
     size_t pitch_limit;   /* of 2-D copies */
     bool can_wait_values; /* streams wait for words in host memory by themselves */
     bool can_register_read_only;
-    atomic_bool wants_context; /* see mr__cuda_is_unbound */
-    CUmemoryPool pool;         /* NULL without ordered pools */
+    atomic_bool wants_context;           /* see mr__cuda_is_unbound */
+    CUmemoryPool pool;                   /* NULL without ordered pools */
+    atomic_uchar peers[CUDA_PEER_LIMIT]; /* enum cuda_peer, by index */
 
     /* Points given back: [0] without, [1] with timing. Pushed one by one, taken all at once, which
      * is why no entry can come back between a look and an exchange. */
@@ -349,6 +355,7 @@ CUresult mr__cuda_point_acquire(struct cuda_device *device, bool has_timing,
                                 struct cuda_point **at_hand, struct cuda_point **out);
 void mr__cuda_points_destroy(struct cuda_device *device);
 void mr__cuda_captured_points_destroy(void); /* the thread's last capture has ended */
+void mr__cuda_peers_meet(struct cuda_device *device, struct cuda_device *peer);
 void mr__cuda_point_give_back(struct cuda_device *device, struct cuda_point *points);
 mr_status mr__cuda_gates_prepare(struct cuda_device *device);
 void mr__cuda_gates_destroy(struct cuda_device *device);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * CUDA devices: the primary context adopted, properties read once, peers introduced to each other.
+ * CUDA devices: the primary context adopted, properties read once. Peers meet in cuda_peer.c.
  */
 #include "backend/cuda/cuda_backend.h"
 
@@ -128,28 +128,6 @@ static void streams_prepare(struct cuda_device *device)
         (void)device->cu->cuStreamDestroy(streams[count]);
 }
 
-/* Lets `device` reach the memory of `peer`, where the hardware can. Where it cannot, copies between
- * them still work, so a refusal is no failure. */
-static void peer_enable(struct cuda_device *device, struct cuda_device *peer)
-{
-    const struct cuda_symbols *cu = device->cu;
-    int is_possible = 0;
-    if (cu->cuDeviceCanAccessPeer(&is_possible, device->ordinal, peer->ordinal) || !is_possible)
-        return;
-
-    bool is_pushed;
-    if (!mr__cuda_enter(device, &is_pushed))
-        (void)cu->cuCtxEnablePeerAccess(peer->context, 0);
-    mr__cuda_leave(device, is_pushed);
-
-    const CUmemAccessDesc access = {
-        .location = { .type = CU_MEM_LOCATION_TYPE_DEVICE, .id = device->ordinal },
-        .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
-    };
-    if (peer->pool)
-        (void)cu->cuMemPoolSetAccess(peer->pool, &access, 1);
-}
-
 static void device_publish(struct cuda_device *device)
 {
     struct cuda_backend *backend = device->backend;
@@ -158,8 +136,8 @@ static void device_publish(struct cuda_device *device)
         struct cuda_device *peer = backend->devices[i];
         if (!peer || peer == device)
             continue;
-        peer_enable(device, peer);
-        peer_enable(peer, device);
+        mr__cuda_peers_meet(device, peer);
+        mr__cuda_peers_meet(peer, device);
     }
     backend->devices[device->index] = device;
     pthread_mutex_unlock(&backend->lock);
@@ -294,15 +272,4 @@ mr_status mr__cuda_device_synchronize(struct mr_backend_device *base)
 void *mr__cuda_device_native(struct mr_backend_device *device)
 {
     return cuda_device_from(device)->context;
-}
-
-bool mr__cuda_peer_possible(struct mr_backend_device *base, struct mr_backend_device *peer)
-{
-    struct cuda_device *device = cuda_device_from(base);
-    if (base == peer)
-        return true;
-    int is_possible = 0;
-    return !device->cu->cuDeviceCanAccessPeer(&is_possible, device->ordinal,
-                                              cuda_device_from(peer)->ordinal) &&
-           is_possible;
 }

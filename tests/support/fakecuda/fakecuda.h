@@ -9,6 +9,7 @@
  * Environment, the first six read when they are needed, the rest when the library is loaded:
  *   FAKECUDA_DEVICES=N        devices (1); 0 answers as a driver without a GPU
  *   FAKECUDA_NO_PEERS=1       devices cannot reach each other's memory
+ *   FAKECUDA_PEERS_CORRUPT=1  they can, and the last bytes that they copy do not arrive
  *   FAKECUDA_MEMORY_BYTES=N   memory of each device (1 GiB)
  *   FAKECUDA_VERSION=N        what cuDriverGetVersion says (13000)
  *   FAKECUDA_NO_WAIT_VALUE=1  streams cannot wait for words in memory
