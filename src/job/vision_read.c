@@ -112,7 +112,7 @@ static void read_generate(const struct mr__reading *reading, const struct mr__ya
     vision->label = "generated";
     if (!mr__field_map(reading, node, "the generator", keys))
         return;
-    mr__field_u64(reading, mr__yaml_child(node, "count"), 1, 10000000, &count);
+    mr__field_u64(reading, mr__yaml_child(node, "count"), 1, 100000, &count);
     mr__field_u32(reading, mr__yaml_child(node, "width"), 1, 16384, &scene->image_width);
     mr__field_u32(reading, mr__yaml_child(node, "height"), 1, 16384, &scene->image_height);
     mr__field_u64(reading, mr__yaml_child(node, "seed"), 0, UINT64_MAX, &scene->seed);

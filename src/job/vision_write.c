@@ -150,13 +150,22 @@ static mr_status put_tokens(const struct work *work)
 
 /* ---- the overlay ---- */
 
+/* The tokens of the lightest colour: the most that were given, but a little above the least where all
+ * have next to the same. */
+static uint32_t heat_top(const struct work *work)
+{
+    const uint32_t little = (work->plan->most - work->plan->least) / 16;
+    const uint32_t given = work->note->most - work->note->least;
+    return work->note->least + (given > little ? given : little);
+}
+
 /* "tokens per patch", the scale of colours with its ends, and the limits where there is room. */
 static void draw_legend(struct mr__picture *picture, const struct work *work, uint32_t top)
 {
     const struct mr__vision_plan *plan = work->plan;
     char low[16], high[16], budget[64];
     snprintf(low, sizeof low, "%u", work->note->least);
-    snprintf(high, sizeof high, "%u", work->note->most);
+    snprintf(high, sizeof high, "%u", heat_top(work));
     snprintf(budget, sizeof budget, "%u in all  %u to %u allowed", plan->budget, plan->least,
              plan->most);
     const uint32_t scale = picture->width >= 480 ? 2 : 1;
@@ -307,9 +316,9 @@ static void take_note(const struct work *work)
         note->bins[bin < MR__VISION_BINS ? bin : MR__VISION_BINS - 1]++;
     }
     /* Colours over what was given out here; the whole range would leave most images in the dark. */
-    const float given = (float)(note->most - note->least);
+    const float range = (float)(heat_top(work) - note->least);
     for (uint32_t k = 0; k < plan->patch_count; k++)
-        work->heat[k] = given > 0 ? (float)(work->tokens[k] - note->least) / given : 0;
+        work->heat[k] = range > 0 ? (float)(work->tokens[k] - note->least) / range : 0;
     for (uint32_t score = 0; score < 3; score++) {
         const float *values = work->scores + (size_t)score * plan->patch_count;
         note->lowest[score] = note->highest[score] = values[0];
