@@ -168,9 +168,11 @@ enum { MR__VISION_COMPRESS, MR__VISION_EXPLOIT, MR__VISION_FOCUS, MR__VISION_TEN
 struct mr__vision_parameters {
     /* Of patches; both 0 = auto: at most budget / 128 of them and near that, nearly square. */
     uint32_t columns, rows;
-    uint32_t budget;      /* tokens of an image; 0 = 4096 */
-    uint32_t least, most; /* tokens of a patch; 0 = 64 and 400; 1 to 65535 */
-    float weights[3];     /* at least 0, at most 1e6; all 0 = 1, 1, 1 */
+    uint32_t budget; /* tokens of an image; 0 = 4096 */
+    /* Tokens of a patch, 1 to 65535; 0 = 64 and 400, or what the other needs if that is given: 1
+     * below 64, the least above 400. */
+    uint32_t least, most;
+    float weights[3]; /* at least 0, at most 1e6; all 0 = 1, 1, 1 */
     /* -1 to 1 each: compress (1: the gist, what stands out) against particularise (-1: detail);
      * exploit (1: what was asked for) against explore (-1: what else there is); focus (1: on the
      * best) against diversify (-1). */
