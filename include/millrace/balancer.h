@@ -75,7 +75,7 @@ typedef struct mr_balancer_options {
     uint32_t task_limit;  /* tasks that wait, are in flight or have a result not taken; 0 = 4096 */
     uint32_t class_count; /* classes of tasks; 0 = 64; at most MR_TASK_CLASS_LIMIT */
     uint32_t retry_limit; /* times a failed task is tried again, elsewhere if there is another
-                              worker; not one that other tasks came after while it was in flight */
+                              device, or worker; not one that other tasks came after in flight */
     mr_admission admission;
     mr_results results;
     const char *name; /* copied; NULL picks one */

@@ -288,14 +288,27 @@ static double finish_in(const struct mr__model_worker *worker, const struct mr__
     return begin + task->cost * worker->slowness;
 }
 
+/* Where a task failed: the worker, or all of its device, which may be what failed. */
+enum avoid { AVOID_NONE, AVOID_WORKER, AVOID_PLACE };
+
+static bool is_avoided(const struct mr__model *model, const struct mr__model_task *task,
+                       uint32_t index, enum avoid avoid)
+{
+    if (avoid == AVOID_NONE || task->avoid == MR__MODEL_NONE)
+        return false;
+    const void *place = model->workers[task->avoid].group->place;
+    return index == task->avoid ||
+           (avoid == AVOID_PLACE && place && model->workers[index].group->place == place);
+}
+
 static uint32_t find_soonest(const struct mr__model *model, const struct mr__model_task *task,
-                             uint32_t avoid, uint64_t now_ns, double *soonest)
+                             enum avoid avoid, uint64_t now_ns, double *soonest)
 {
     uint32_t best = MR__MODEL_NONE;
     *soonest = INFINITY;
     for (uint32_t i = 0; i < model->worker_count; i++) {
         const struct mr__model_worker *worker = &model->workers[i];
-        if (i == avoid || !may_have(worker, task))
+        if (is_avoided(model, task, i, avoid) || !may_have(worker, task))
             continue;
         const double finish = finish_in(worker, task, now_ns);
         if (finish < *soonest) {
@@ -311,14 +324,16 @@ enum mr__model_answer mr__model_choose(const struct mr__model *model,
                                        uint32_t *out)
 {
     double soonest;
-    uint32_t best = find_soonest(model, task, task->avoid, now_ns, &soonest);
-    if (best == MR__MODEL_NONE && task->avoid != MR__MODEL_NONE)
-        best = find_soonest(model, task, MR__MODEL_NONE, now_ns, &soonest);
+    enum avoid avoid = task->avoid == MR__MODEL_NONE ? AVOID_NONE : AVOID_PLACE;
+    uint32_t best = find_soonest(model, task, avoid, now_ns, &soonest);
+    while (best == MR__MODEL_NONE && avoid != AVOID_NONE)
+        best = find_soonest(model, task, --avoid, now_ns, &soonest);
     *out = best;
     if (best == MR__MODEL_NONE)
         return MR__MODEL_NOWHERE;
 
-    if (task->home != MR__MODEL_NONE && task->home != best && task->home != task->avoid &&
+    if (task->home != MR__MODEL_NONE && task->home != best &&
+        !is_avoided(model, task, task->home, avoid) &&
         may_have(&model->workers[task->home], task) &&
         finish_in(&model->workers[task->home], task, now_ns) <=
             fmax(soonest * STAY_FACTOR, soonest + STAY_NS))
