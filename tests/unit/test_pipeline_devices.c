@@ -19,7 +19,7 @@ static void open_devices(void)
     setenv("FAKECUDA_DEVICES", "4", 1);
     assert_ok(mr_device_open("cpu", NULL, &here.host));
     for (int i = 0; i < GPUS; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "cuda:%d", i);
         assert_ok(mr_device_open(name, NULL, &here.gpus[i]));
         here.all[i] = here.gpus[i];
