@@ -2,7 +2,8 @@
 /*
  * Several GPUs: copy in, scale, copy out, float32, by one pipeline over 1, 2, 4... and all devices that
  * are here. Once bound by the copies, once with a kernel that takes eight times as long as its copies.
- * Every device count's rate beside that of one device and beside the best of any count tried. The
+ * Every device count's rate beside that of one device and beside the best of any count tried; where the
+ * copies bind, beside what plain copies over the same memory reach on as many devices, too. The
  * pipeline streams over the same pinned memory again and again; the output is poisoned before and
  * checked whole after each measurement.
  *
@@ -189,7 +190,8 @@ static double run_stream(struct stream *stream)
 /* ---- one device count ---- */
 
 struct result {
-    double rate; /* bytes per second each way; the median */
+    double rate;  /* bytes per second each way; the median */
+    double limit; /* of plain copies; 0: not measured */
     uint32_t devices_at_once;
 };
 
@@ -226,10 +228,29 @@ static struct result measure_count(struct bench *bench, uint32_t device_count, u
     describe(&stream);
     const mr_pipeline_report *report;
     require_ok(mr_pipeline_report_get(stream.pipeline, &report));
-    const struct result result = { measure_median(rates, bench->run_count),
-                                   report->device_count ? report->devices_at_once : 1 };
+    const struct result result = { .rate = measure_median(rates, bench->run_count),
+                                   .devices_at_once =
+                                       report->device_count ? report->devices_at_once : 1 };
     mr_pipeline_destroy(stream.pipeline);
     return result;
+}
+
+/* What the machine has to give: the same chunks, copied in and out at once with nothing between. */
+static double measure_limit(struct bench *bench, uint32_t device_count)
+{
+    double rates[DEVICE_LIMIT];
+    const struct hand_both_ways run = { .source = mr_buffer_host(bench->source),
+                                        .target = mr_buffer_host(bench->target),
+                                        .size_bytes = bench->size_bytes,
+                                        .chunk_bytes = bench->chunk_bytes,
+                                        .device_count = device_count,
+                                        .seconds = bench->seconds };
+    const double sum = hand_both_ways(&run, rates);
+    printf("  [%u devices by hand, GB/s each way:", device_count);
+    for (uint32_t i = 0; i < device_count; i++)
+        printf(" %.1f", rates[i] / 1e9);
+    puts("]");
+    return sum;
 }
 
 static uint32_t next_count(const struct bench *bench, uint32_t count)
@@ -239,6 +260,20 @@ static uint32_t next_count(const struct bench *bench, uint32_t count)
     return 2 * count < bench->device_count ? 2 * count : bench->device_count;
 }
 
+static void report_limit(struct bench *bench, const char *name, uint32_t count,
+                         const struct result *result, double limit_of_one)
+{
+    if (result->limit <= 0)
+        return;
+    measure_report_add(&bench->report, result->limit / 1e9, "GB/s", "%s, %u devices, by hand", name,
+                       count);
+    measure_report_add(&bench->report, result->rate / result->limit, "",
+                       "%s, %u devices, share of by hand", name, count);
+    if (count > 1)
+        measure_report_add(&bench->report, result->limit / limit_of_one, "x",
+                           "%s, %u devices against one, by hand", name, count);
+}
+
 /* `bound` is what each device adds at the least, of one device's rate; 0: no less than fewer do. */
 static void measure_case(struct bench *bench, const char *name, uint32_t rounds)
 {
@@ -246,7 +281,9 @@ static void measure_case(struct bench *bench, const char *name, uint32_t rounds)
     double best = 0;
     printf("%s\n", name);
     for (uint32_t count = 1; count; count = next_count(bench, count)) {
+        const double limit = rounds ? 0 : measure_limit(bench, count);
         results[count] = measure_count(bench, count, rounds);
+        results[count].limit = limit;
         if (results[count].rate > best)
             best = results[count].rate;
     }
@@ -257,6 +294,7 @@ static void measure_case(struct bench *bench, const char *name, uint32_t rounds)
                            count);
         measure_report_add(&bench->report, result->devices_at_once, "devices",
                            "%s, %u devices, at once", name, count);
+        report_limit(bench, name, count, result, results[1].limit);
         if (count == 1)
             continue;
         const double ratio = result->rate / one;

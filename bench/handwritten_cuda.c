@@ -7,6 +7,7 @@
 #include "measure.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <string.h>
 
 typedef struct CUstream_st *CUstream;
@@ -23,21 +24,24 @@ enum { STREAM_NON_BLOCKING = 1, EVENT_NO_TIMING = 2, HOST_PORTABLE = 1, SLOT_LIM
     X(init, "cuInit", (unsigned))                                                                  \
     X(device_get, "cuDeviceGet", (int *, int))                                                     \
     X(context_retain, "cuDevicePrimaryCtxRetain", (CUcontext *, int))                              \
+    X(context_release, "cuDevicePrimaryCtxRelease_v2", (int))                                      \
     X(context_set, "cuCtxSetCurrent", (CUcontext))                                                 \
     X(alloc, "cuMemAlloc_v2", (CUdeviceptr *, size_t))                                             \
     X(free, "cuMemFree_v2", (CUdeviceptr))                                                         \
     X(host_alloc, "cuMemHostAlloc", (void **, size_t, unsigned))                                   \
     X(host_free, "cuMemFreeHost", (void *))                                                        \
-    X(stream_create, "cuStreamCreate", (CUstream *, unsigned))                                     \
+    X(stream_create, "cuStreamCreateWithPriority", (CUstream *, unsigned, int))                    \
     X(stream_destroy, "cuStreamDestroy_v2", (CUstream))                                            \
     X(stream_wait, "cuStreamWaitEvent", (CUstream, CUevent, unsigned))                             \
     X(stream_synchronize, "cuStreamSynchronize", (CUstream))                                       \
     X(event_create, "cuEventCreate", (CUevent *, unsigned))                                        \
     X(event_destroy, "cuEventDestroy_v2", (CUevent))                                               \
     X(event_record, "cuEventRecord", (CUevent, CUstream))                                          \
+    X(event_synchronize, "cuEventSynchronize", (CUevent))                                          \
     X(event_elapsed, "cuEventElapsedTime", (float *, CUevent, CUevent))                            \
     X(copy_in, "cuMemcpyHtoDAsync_v2", (CUdeviceptr, const void *, size_t, CUstream))              \
     X(copy_out, "cuMemcpyDtoHAsync_v2", (void *, CUdeviceptr, size_t, CUstream))                   \
+    X(copy, "cuMemcpyAsync", (CUdeviceptr, CUdeviceptr, size_t, CUstream))                         \
     X(module_load, "cuModuleLoadData", (CUmodule *, const void *))                                 \
     X(module_function, "cuModuleGetFunction", (CUfunction *, CUmodule, const char *))              \
     X(launch, "cuLaunchKernel",                                                                    \
@@ -111,20 +115,27 @@ static void require(int result, const char *what)
 
 #define CALL(name, ...) require(driver.name(__VA_ARGS__), #name)
 
-bool hand_open(void)
+static bool open_driver(void)
 {
     void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return false;
-#define RESOLVE(name, symbol, parameters)                                                          \
-    *(void **)&driver.name = dlsym(library, symbol);                                               \
-    measure_require(driver.name, "by hand: the driver has no %s", symbol);
+#define RESOLVE(name, symbol, parameters) *(void **)&driver.name = dlsym(library, symbol);
     DRIVER_FUNCTIONS(RESOLVE)
+    return driver.init && driver.init(0) == 0;
+}
 
+bool hand_open(void)
+{
     int device;
     CUcontext context;
     CUmodule module;
-    if (driver.init(0) || driver.device_get(&device, 0))
+    if (!open_driver())
+        return false;
+#define REQUIRE(name, symbol, parameters)                                                          \
+    measure_require(driver.name, "by hand: the driver has no %s", symbol);
+    DRIVER_FUNCTIONS(REQUIRE)
+    if (driver.device_get(&device, 0))
         return false;
     CALL(context_retain, &context, device);
     CALL(context_set, context);
@@ -173,7 +184,7 @@ static void loop_init(struct loop *loop, const struct hand_run *run)
     measure_require(run->copy_bytes % run->item_bytes == 0, "by hand: copy_bytes");
     loop->run = run;
     for (int i = 0; i < 4; i++)
-        CALL(stream_create, &loop->streams[i], STREAM_NON_BLOCKING);
+        CALL(stream_create, &loop->streams[i], STREAM_NON_BLOCKING, 0);
     for (uint32_t i = 0; i < run->slot_count; i++) {
         CALL(alloc, &loop->in[i], run->copy_bytes);
         CALL(alloc, &loop->out[i], run->copy_bytes);
@@ -283,7 +294,7 @@ double hand_copy_rate(const void *pinned_in, void *pinned_out, size_t size_bytes
     CALL(alloc, &in, size_bytes);
     CALL(alloc, &out, size_bytes);
     for (int i = 0; i < 2; i++)
-        CALL(stream_create, &streams[i], STREAM_NON_BLOCKING);
+        CALL(stream_create, &streams[i], STREAM_NON_BLOCKING, 0);
     for (int round = -1; round < round_count; round++) {
         const double began = measure_now_s();
         for (int i = 0; i < 2; i++) {
@@ -304,6 +315,110 @@ double hand_copy_rate(const void *pinned_in, void *pinned_out, size_t size_bytes
     return measure_median(rates, round_count);
 }
 
+/* ---- several devices, both ways ---- */
+
+enum { BOTH_DEPTH = 8 }; /* chunks each way that a device has queued */
+
+struct both_device {
+    const struct hand_both_ways *run;
+    pthread_barrier_t *begin;
+    uint32_t index;
+    double rate; /* bytes per second each way */
+    CUstream streams[2];
+    CUdeviceptr in[BOTH_DEPTH], out[BOTH_DEPTH];
+    CUevent arrived[BOTH_DEPTH], left[BOTH_DEPTH];
+};
+
+static void both_init(struct both_device *device)
+{
+    const size_t bytes = device->run->chunk_bytes;
+    for (int i = 0; i < 2; i++)
+        CALL(stream_create, &device->streams[i], STREAM_NON_BLOCKING, 0);
+    for (int i = 0; i < BOTH_DEPTH; i++) {
+        CALL(alloc, &device->in[i], bytes);
+        CALL(alloc, &device->out[i], bytes);
+        CALL(event_create, &device->arrived[i], EVENT_NO_TIMING);
+        CALL(event_create, &device->left[i], EVENT_NO_TIMING);
+    }
+}
+
+static void both_fini(struct both_device *device)
+{
+    for (int i = 0; i < BOTH_DEPTH; i++) {
+        CALL(free, device->in[i]);
+        CALL(free, device->out[i]);
+        CALL(event_destroy, device->arrived[i]);
+        CALL(event_destroy, device->left[i]);
+    }
+    for (int i = 0; i < 2; i++)
+        CALL(stream_destroy, device->streams[i]);
+}
+
+static void both_loop(struct both_device *device)
+{
+    const struct hand_both_ways *run = device->run;
+    const size_t chunks = run->size_bytes / run->chunk_bytes, bytes = run->chunk_bytes;
+    const double began = measure_now_s();
+    size_t count = 0;
+    for (; measure_now_s() < began + run->seconds; count++) {
+        const size_t at = (device->index + count * run->device_count) % chunks * bytes;
+        const size_t slot = count % BOTH_DEPTH;
+        if (count >= BOTH_DEPTH) {
+            CALL(event_synchronize, device->arrived[slot]);
+            CALL(event_synchronize, device->left[slot]);
+        }
+        CALL(copy, device->in[slot], (CUdeviceptr)(run->source + at), bytes, device->streams[0]);
+        CALL(event_record, device->arrived[slot], device->streams[0]);
+        CALL(copy, (CUdeviceptr)(run->target + at), device->out[slot], bytes, device->streams[1]);
+        CALL(event_record, device->left[slot], device->streams[1]);
+    }
+    for (int i = 0; i < 2; i++)
+        CALL(stream_synchronize, device->streams[i]);
+    device->rate = (double)count * (double)bytes / (measure_now_s() - began);
+}
+
+static void *both_main(void *context)
+{
+    struct both_device *device = context;
+    CUcontext primary;
+    int id;
+    CALL(device_get, &id, (int)device->index);
+    CALL(context_retain, &primary, id);
+    CALL(context_set, primary);
+    both_init(device);
+    pthread_barrier_wait(device->begin);
+    both_loop(device);
+    pthread_barrier_wait(device->begin);
+    both_fini(device);
+    CALL(context_set, NULL);
+    CALL(context_release, id);
+    return NULL;
+}
+
+double hand_both_ways(const struct hand_both_ways *run, double *rates)
+{
+    enum { DEVICE_LIMIT = 16 };
+    static struct both_device devices[DEVICE_LIMIT];
+    pthread_t threads[DEVICE_LIMIT];
+    pthread_barrier_t begin;
+    double sum = 0;
+    measure_require(run->device_count > 0 && run->device_count <= DEVICE_LIMIT,
+                    "by hand: device count");
+    measure_require(driver.init || open_driver(), "by hand: no driver");
+    require(pthread_barrier_init(&begin, NULL, run->device_count), "pthread_barrier_init");
+    for (uint32_t i = 0; i < run->device_count; i++) {
+        devices[i] = (struct both_device){ .run = run, .begin = &begin, .index = i };
+        require(pthread_create(&threads[i], NULL, both_main, &devices[i]), "pthread_create");
+    }
+    for (uint32_t i = 0; i < run->device_count; i++) {
+        pthread_join(threads[i], NULL);
+        rates[i] = devices[i].rate;
+        sum += rates[i];
+    }
+    pthread_barrier_destroy(&begin);
+    return sum;
+}
+
 double hand_kernel_seconds(uint64_t count, uint32_t rounds)
 {
     CUdeviceptr memory;
@@ -311,7 +426,7 @@ double hand_kernel_seconds(uint64_t count, uint32_t rounds)
     CUevent start, end;
     double seconds[RATE_ROUNDS];
     CALL(alloc, &memory, count * sizeof(float) * 2);
-    CALL(stream_create, &stream, STREAM_NON_BLOCKING);
+    CALL(stream_create, &stream, STREAM_NON_BLOCKING, 0);
     CALL(event_create, &start, 0);
     CALL(event_create, &end, 0);
     for (int round = -1; round < RATE_ROUNDS; round++) {

@@ -54,6 +54,18 @@ double hand_sequential(const struct hand_run *run);
  * out. With both, each way: half of the sum. The median of `round_count` rounds. */
 double hand_copy_rate(const void *pinned_in, void *pinned_out, size_t size_bytes, int round_count);
 
+struct hand_both_ways {
+    const char *source; /* pinned host memory, for all devices */
+    char *target;
+    size_t size_bytes, chunk_bytes;
+    uint32_t device_count; /* device i copies the chunks i, i + device_count, ... again and again */
+    double seconds;
+};
+
+/* Bytes per second each way of all devices together, each copying chunks in and out at once, from a
+ * thread of its own, with nothing between them; `rates` gets those of each device. Needs no hand_open. */
+double hand_both_ways(const struct hand_both_ways *run, double *rates);
+
 /* Device seconds of one launch over `count` elements. */
 double hand_kernel_seconds(uint64_t count, uint32_t rounds);
 
