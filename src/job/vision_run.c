@@ -177,6 +177,21 @@ static mr_status add_source(struct mr__vision_run *run, mr_node *out)
     return mr_pipeline_add_source(run->pipeline, &options, out);
 }
 
+/* Images of one size and form: what is enqueued for one is what is enqueued for the next. Marks in time
+ * belong to one image, and are not launched again. */
+static bool is_repeatable(const struct mr__vision_run *run)
+{
+    const struct mr__vision_record *records = run->vision->list.records;
+    const struct mr__vision_plan *first = &records[run->due[0]].plan;
+    for (size_t i = 1; i < run->due_count; i++) {
+        const struct mr__vision_plan *plan = &records[run->due[i]].plan;
+        if (plan->width != first->width || plan->height != first->height ||
+            plan->channel_bytes != first->channel_bytes)
+            return false;
+    }
+    return !run->times;
+}
+
 static mr_status add_device_stages(struct mr__vision_run *run, mr_node source, mr_node *result)
 {
     const uint32_t sets = run->vision->sets_used;
@@ -190,6 +205,7 @@ static mr_status add_device_stages(struct mr__vision_run *run, mr_node source, m
         .output_bytes = run->largest.textures_bytes,
         .output_size = size_of_textures,
         .replicas = sets,
+        .is_repeatable = is_repeatable(run),
     };
     mr_status status = mr_pipeline_add_stage(run->pipeline, &options, &textures);
     options.name = "scores";

@@ -109,6 +109,14 @@ static void both_modes_give_the_same_bytes(void **state)
     assert_int_equal(4, count_files(".")); /* in, a, b, c */
 }
 
+/* Their stages may be launched again as graphs. */
+static void images_of_one_size_agree_with_the_reference(void **state)
+{
+    (void)state;
+    run_verified("vision: { images: { generate: { count: 24, width: 200, height: 120 } },"
+                 " query: blue, folder: like, mode: concurrent, sets: 2, measure: false }\n");
+}
+
 static json_t *load_json(const char *path)
 {
     json_t *value = json_load_file(path, 0, NULL);
@@ -449,6 +457,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fixture_test(both_modes_give_the_same_bytes),
+        fixture_test(images_of_one_size_agree_with_the_reference),
         fixture_test(tokens_add_up_to_the_budget),
         fixture_test(one_image_does_not_depend_on_its_company),
         fixture_test(images_are_found_in_every_way),
