@@ -21,7 +21,7 @@ static void open_gpus(bool are_peers)
     if (!are_peers)
         setenv("FAKECUDA_NO_PEERS", "1", 1);
     for (int i = 0; i < GPUS; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "cuda:%d", i);
         assert_ok(mr_device_open(name, NULL, &gpus[i]));
     }
