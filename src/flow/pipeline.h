@@ -212,8 +212,9 @@ struct mr__plan {
     uint32_t image_count, group_count, step_count, place_count, sink_count;
     uint32_t terminal_count, watched_count;
     uint32_t slot_count, parcel_items, stream_count;
-    uint32_t busy_parcels; /* in flight, keep all lanes busy; 0 where a GPU takes part */
-    uint32_t ship_below;   /* parcels in flight below which a part-filled parcel is sent at once */
+    uint32_t busy_parcels;   /* in flight, keep all lanes busy; 0 where a GPU takes part */
+    uint32_t leg_busy_limit; /* parcels that a fleet's leg has unfinished at most */
+    uint32_t ship_below; /* parcels in flight below which a part-filled parcel is sent at once */
     uint64_t chunk_bytes;
     uint64_t slot_memory_bytes;
     uint64_t item_count; /* 0 = unknown */
@@ -482,6 +483,8 @@ void *mr__sink_main(void *sink_run);
 bool mr__sink_step(struct mr__sink_run *sink, uint64_t timeout_ns);
 /* Lends the sinks' memory to a parcel that is about to be submitted. Submitter only. */
 void mr__sink_lend(struct mr__slot *slot);
+/* Whether a submitted parcel's work has ended, well or not. Any thread, until it is filled again. */
+bool mr__sink_has_ended(const struct mr__slot *slot);
 
 /* ---- pipeline_error.c ---- */
 

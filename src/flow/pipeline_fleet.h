@@ -39,6 +39,7 @@ struct mr__leg {
     mr_pipeline *pipeline;
     uint32_t lane;
     _Atomic int state;
+    uint64_t done; /* parcels known to have ended, or retired; of the source's thread */
     struct mr__replay *replays; /* of the main thread */
     size_t replay_count, replay_next;
 };

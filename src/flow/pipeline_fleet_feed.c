@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+enum { LOOK_NS = 1000000 };
+
 /* ---- which leg ---- */
 
 /* Lanes are given work in their order: the first `active` of those that are left. */
@@ -20,11 +22,34 @@ static bool is_active(const struct mr__fleet *fleet, uint32_t lane)
     return rank < atomic_load(&fleet->active);
 }
 
-static bool can_take(const struct mr__fleet *fleet, const struct mr__leg *leg)
+/* Parcels whose work has not ended, as far as their order goes. */
+static uint64_t unfinished(struct mr__leg *leg)
+{
+    const struct mr__plan *plan = leg->pipeline->plan;
+    const struct mr__run *run = leg->pipeline->run;
+    const uint64_t retired = mr__count_get(&run->retired);
+    const uint64_t submitted = mr__count_get(&run->submitted);
+    if (leg->done < retired)
+        leg->done = retired;
+    while (leg->done < submitted && mr__sink_has_ended(mr__slot_of(plan, leg->done)))
+        leg->done++;
+    return run->opened - leg->done;
+}
+
+/* A leg that is behind gets no more than keeps it busy. Were all its slots full, each delivery would
+ * free one slot where it came from, and every leg would get as many parcels as the slowest. */
+static bool is_busy(struct mr__leg *leg)
+{
+    const uint32_t limit = leg->pipeline->plan->leg_busy_limit;
+    const struct mr__run *run = leg->pipeline->run;
+    return run->opened - mr__count_get(&run->retired) >= limit && unfinished(leg) >= limit;
+}
+
+static bool can_take(const struct mr__fleet *fleet, struct mr__leg *leg)
 {
     return mr__leg_state_of(leg) == MR__LEG_FEEDING &&
            !atomic_load(&leg->pipeline->run->is_aborted) && is_active(fleet, leg->lane) &&
-           mr__source_has_slot(leg->pipeline);
+           mr__source_has_slot(leg->pipeline) && !is_busy(leg);
 }
 
 /* By demand: the one with the fewest parcels under way. */
@@ -97,7 +122,8 @@ void *mr__fleet_source_main(void *context)
     struct mr__fleet *fleet = context;
     struct mr__feed *feed = &fleet->feed;
     while (!feed->has_ended || feed->has_held) {
-        mr__bell_wait(&fleet->source_bell, can_feed, fleet);
+        /* Work that ends before its turn rings nothing. */
+        mr__bell_wait_for(&fleet->source_bell, can_feed, fleet, LOOK_NS);
         struct mr__leg *leg = take_leg(fleet);
         if (leg) {
             mr__source_fill(leg->pipeline, fleet->filling_slot, true);

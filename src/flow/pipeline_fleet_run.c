@@ -297,6 +297,7 @@ static mr_status reset_legs(struct mr__fleet *fleet)
         const mr_status status = mr__run_create(leg->pipeline);
         if (status)
             return status;
+        leg->done = 0;
         atomic_store(&leg->state, MR__LEG_REPLAYING);
     }
     return MR_OK;

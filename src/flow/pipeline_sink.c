@@ -235,6 +235,11 @@ static mr_status await_parcel(const struct mr__slot *slot, uint64_t timeout_ns)
     return MR_OK;
 }
 
+bool mr__sink_has_ended(const struct mr__slot *slot)
+{
+    return await_parcel(slot, 0) != MR_E_BUSY;
+}
+
 static void give_back(mr_pipeline *pipeline, const struct mr__slot *slot)
 {
     const mr_source_options *source = &pipeline->plan->source->source;

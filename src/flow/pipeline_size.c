@@ -355,6 +355,8 @@ mr_status mr__plan_size_parcels(mr_pipeline *pipeline, struct mr__plan *plan)
     }
     plan->chunk_bytes = (uint64_t)plan->parcel_items * largest_item(pipeline, plan);
     plan->busy_parcels = is_all_host(plan) ? 2 * widest_group(plan) : 0;
+    plan->leg_busy_limit =
+        plan->slot_count > 2 * LEG_SLOTS ? plan->slot_count - LEG_SLOTS : plan->slot_count;
     plan->ship_below = plan->slot_count > 2 ? 2 : 1;
     return MR_OK;
 }
