@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pictures as files in memory. Both libraries report by long jumps: the functions that set one keep
+ * Pictures as files in memory. libjpeg reports by a long jump: the function that sets one keeps
  * nothing in registers across it, all state stands in a structure of the caller's.
  */
 #include "base/alloc.h"
+#include "vision/libpng.h"
 #include "vision/picture.h"
 
-#include <png.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,50 +16,24 @@
 
 /* ---- PNG ---- */
 
-struct png_writer {
-    png_structp png;
-    png_infop info;
+struct png_bytes {
     uint8_t *bytes;
     size_t size_bytes, capacity_bytes;
 };
 
-static void on_png_error(png_structp png, const char *words)
-{
-    (void)words;
-    png_longjmp(png, 1);
-}
-
-static void on_png_warning(png_structp png, const char *words)
-{
-    (void)png;
-    (void)words;
-}
-
-static png_voidp allocate(png_structp png, png_alloc_size_t size_bytes)
-{
-    (void)png;
-    return mr__zalloc(size_bytes);
-}
-
-static void release(png_structp png, png_voidp block)
-{
-    (void)png;
-    mr__free(block);
-}
-
 static void append(png_structp png, png_bytep data, size_t size_bytes)
 {
-    struct png_writer *writer = png_get_io_ptr(png);
-    if (writer->size_bytes + size_bytes > writer->capacity_bytes) {
-        const size_t capacity = 2 * writer->capacity_bytes + size_bytes + 4096;
-        uint8_t *bytes = mr__resize_array(writer->bytes, capacity, 1);
+    struct png_bytes *file = png_get_io_ptr(png);
+    if (file->size_bytes + size_bytes > file->capacity_bytes) {
+        const size_t capacity = 2 * file->capacity_bytes + size_bytes + 4096;
+        uint8_t *bytes = mr__resize_array(file->bytes, capacity, 1);
         if (!bytes)
             png_error(png, "out of memory");
-        writer->bytes = bytes;
-        writer->capacity_bytes = capacity;
+        file->bytes = bytes;
+        file->capacity_bytes = capacity;
     }
-    memcpy(writer->bytes + writer->size_bytes, data, size_bytes);
-    writer->size_bytes += size_bytes;
+    memcpy(file->bytes + file->size_bytes, data, size_bytes);
+    file->size_bytes += size_bytes;
 }
 
 static void flush(png_structp png)
@@ -67,38 +41,28 @@ static void flush(png_structp png)
     (void)png;
 }
 
-static bool write_png(struct png_writer *writer, const struct mr__picture *picture)
-{
-    png_structp png = writer->png;
-    if (setjmp(png_jmpbuf(png)))
-        return false;
-    png_set_write_fn(png, writer, append, flush);
-    png_set_IHDR(png, writer->info, picture->width, picture->height, 8, PNG_COLOR_TYPE_RGB,
-                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
-    png_set_compression_level(png, 1); /* to be looked at soon: quick rather than small */
-    png_set_filter(png, PNG_FILTER_TYPE_BASE, PNG_FILTER_UP);
-    png_write_info(png, writer->info);
-    for (uint32_t y = 0; y < picture->height; y++)
-        png_write_row(png, picture->pixels + (size_t)y * picture->width * 3);
-    png_write_end(png, writer->info);
-    return true;
-}
-
 mr_status mr__picture_png(const struct mr__picture *picture, uint8_t **bytes, size_t *size_bytes)
 {
-    struct png_writer writer = { 0 };
-    writer.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, NULL, on_png_error,
-                                           on_png_warning, NULL, allocate, release);
-    writer.info = writer.png ? png_create_info_struct(writer.png) : NULL;
-    const bool is_written = writer.info && write_png(&writer, picture);
-    png_destroy_write_struct(&writer.png, &writer.info);
+    const struct mr__png_image image = { .width = picture->width,
+                                         .height = picture->height,
+                                         .channels = 3,
+                                         .sample_bytes = 1,
+                                         .pixels = picture->pixels };
+    struct png_bytes file = { 0 };
+    struct mr__png writer;
+    bool is_written = mr__png_init_writer(&writer);
+    if (is_written) {
+        png_set_write_fn(writer.png, &file, append, flush);
+        is_written = mr__png_write_image(&writer, &image);
+    }
+    mr__png_fini(&writer);
     *bytes = NULL;
     if (!is_written) {
-        mr__free(writer.bytes);
+        mr__free(file.bytes);
         return mr_error_set(MR_E_NO_MEMORY, "no memory for a PNG image");
     }
-    *bytes = writer.bytes;
-    *size_bytes = writer.size_bytes;
+    *bytes = file.bytes;
+    *size_bytes = file.size_bytes;
     return MR_OK;
 }
 
