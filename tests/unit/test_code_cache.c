@@ -5,6 +5,7 @@
 #include "backend/code_cache.h"
 #include "base/alloc.h"
 #include "core/kernel.h"
+#include "support/fault.h"
 #include "support/random.h"
 #include "support/unit.h"
 
@@ -327,13 +328,13 @@ static void trimming_leaves_what_is_not_its_own(void **state)
 static void trimming_survives_no_memory(void **state)
 {
     (void)state;
-    for (uint64_t n = 1, has_failed = 1; has_failed; n++) {
+    struct fault fault = { .kind = &fault_allocation };
+    while (fault_next(&fault)) {
         write_entry("a", LIMIT);
-        mr__alloc_fail_at(n, 0);
+        fault_begin(&fault);
         mr__code_cache_trim(folder, "", 0);
-        has_failed = mr__alloc_has_failed();
-        mr__alloc_fail_at(0, 0);
-        assert_true(has_entry("a") == (has_failed != 0));
+        fault_end(&fault, MR_OK);
+        assert_true(has_entry("a") == fault.has_failed);
     }
 }
 

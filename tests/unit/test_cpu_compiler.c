@@ -3,7 +3,7 @@
  * Portable source on the CPU: which compiler is called and how often, what is kept, and what happens
  * when anything on the way is missing, damaged, or out of memory.
  */
-#include "base/alloc.h"
+#include "support/fault.h"
 #include "support/unit.h"
 
 #include <millrace/kernel.h>
@@ -344,7 +344,7 @@ enum { COUNT = 100 };
 
 /* Everything once, on a device that is open. */
 static mr_status use_kernels(mr_device *device, mr_stream *stream, mr_buffer *buffer,
-                             bool *has_failed)
+                             struct fault *fault)
 {
     const mr_argument arguments[] = { mr_argument_buffer(buffer), mr_argument_u64(COUNT) };
     mr_kernel *compiled = NULL, *embedded = NULL;
@@ -354,8 +354,7 @@ static mr_status use_kernels(mr_device *device, mr_stream *stream, mr_buffer *bu
                                   &compiled);
     if (!status)
         status = mr_kernel_launch(stream, compiled, &(mr_launch){ .count = COUNT }, arguments, 2);
-    *has_failed = mr__alloc_has_failed();
-    mr__alloc_fail_at(0, 0);
+    fault_stop(fault);
     if (!status)
         assert_ok(mr_stream_wait(stream));
     mr_kernel_destroy(compiled);
@@ -372,20 +371,20 @@ static void kernels_survive_any_allocation_that_fails(void **state)
     assert_ok(mr_device_open("cpu", NULL, &device));
     assert_ok(mr_stream_create(device, NULL, &stream));
     assert_ok(mr_buffer_create(device, COUNT * 4, NULL, &buffer));
-    bool has_failed;
-    assert_ok(use_kernels(device, stream, buffer, &has_failed));
+    assert_ok(use_kernels(device, stream, buffer, &(struct fault){ .kind = &fault_allocation }));
 
-    for (int lasting = 0; lasting < 2; lasting++) {
-        uint64_t n = 0;
-        do {
-            n += lasting ? 5 : 1; /* without memory for the cache every round compiles */
-            mr__alloc_fail_at(n, lasting);
-            const mr_status status = use_kernels(device, stream, buffer, &has_failed);
-            /* Without memory for the cache, compiling goes on without it. */
-            if (status && status != MR_E_NO_MEMORY)
-                fail_msg("allocation %d: %s: %s", (int)n, mr_status_name(status), mr_last_error());
-        } while (has_failed);
-        assert_true(n > 20);
+    for (int is_lasting = 0; is_lasting < 2; is_lasting++) {
+        struct fault fault = { .kind = &fault_allocation,
+                               .expected = MR_E_NO_MEMORY,
+                               .is_lasting = is_lasting };
+        /* Compiling goes on without memory for the cache; when that lasts, every round compiles. */
+        fault.step = is_lasting ? 5 : 1;
+        while (fault_next(&fault)) {
+            fault_begin(&fault);
+            const mr_status status = use_kernels(device, stream, buffer, &fault);
+            fault_end(&fault, status);
+        }
+        assert_true(fault.nth > 20);
     }
     mr_buffer_destroy(buffer);
     mr_stream_destroy(stream);

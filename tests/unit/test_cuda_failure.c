@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The CUDA backend over the stand-in driver: no driver, no device, calls that fail, a broken GPU. */
 #include "cuda_fixture.h"
-
-#include "base/alloc.h"
+#include "support/fault_driver.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -270,41 +269,29 @@ static const struct scenario {
     { "device", with_device },
 };
 
-/* A failure that the backend must report and survive. Returns false once nothing failed. */
-static bool fail_once(const struct scenario *scenario, uint64_t n, bool is_heap)
+/* Opens the backend anew in each round. */
+static void survive(const struct scenario *scenario, struct fault *fault)
 {
-    struct rig rig;
-    mr_error_set(MR_OK, "%s", "");
-    if (is_heap)
-        mr__alloc_fail_at(n, 0);
-    else
-        fakecuda_fail_at(n, NULL, 0);
-
-    mr_status status = rig_open(&rig);
-    if (!status)
-        status = scenario->run(&rig);
-
-    const bool has_failed = is_heap ? mr__alloc_has_failed() : fakecuda_has_failed();
-    mr__alloc_fail_at(0, 0);
-    fakecuda_fail_at(0, NULL, 0);
-    rig_close(&rig);
-    if (fakecuda_live())
-        fail_msg("%s, failure %d leaves %d things", scenario->name, (int)n, (int)fakecuda_live());
-    if (!has_failed)
-        assert_ok(status);
-    if (status && !*mr_last_error())
-        fail_msg("%s, failure %d has no words", scenario->name, (int)n);
-    return has_failed;
+    fault->where = scenario->name;
+    while (fault_next(fault)) {
+        struct rig rig;
+        fault_begin(fault);
+        mr_status status = rig_open(&rig);
+        if (!status)
+            status = scenario->run(&rig);
+        fault_end(fault, status);
+        rig_close(&rig);
+        fault_leaves_nothing(fault);
+    }
 }
 
 static void every_scenario_survives_a_driver_call_that_fails(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
-        uint64_t n = 1;
-        while (fail_once(&scenarios[i], n, false))
-            n++;
-        assert_true(n > 20); /* opening alone makes that many calls */
+        struct fault fault = { .kind = &fault_driver_call };
+        survive(&scenarios[i], &fault);
+        assert_true(fault.nth > 20); /* opening alone makes that many calls */
     }
 }
 
@@ -312,8 +299,7 @@ static void every_scenario_survives_an_allocation_that_fails(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
-        for (uint64_t n = 1; fail_once(&scenarios[i], n, true); n++)
-            ;
+        survive(&scenarios[i], &(struct fault){ .kind = &fault_allocation });
 }
 
 /* Introducing peers is a favour: its failure is none. */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Graphs of the CUDA backend with every driver call and every allocation on the way failing. */
 #include "cuda_graph_rig.h"
-
-#include "base/alloc.h"
+#include "support/fault_driver.h"
 
 static mr_status fill_plan(struct mr_plan *plan, struct mr_function *function,
                            struct counter *counter)
@@ -111,63 +110,42 @@ static mr_status use_capture(struct counter *counter)
     return status ? status : end;
 }
 
-static mr_status use_all(void)
+static mr_status use_all(struct mr_function *function)
 {
     struct counter bound = { 0 }, counter = { .bound = &bound };
-    mr_status status = use_capture(&counter);
-    if (status)
-        return status;
-    struct mr_function *function = make_copy_kernel();
-    status = use_plan(function, &counter);
-    ops->function_destroy(function);
-    return status;
+    const mr_status status = use_capture(&counter);
+    return status ? status : use_plan(function, &counter);
 }
 
-static bool fail_once(uint64_t n, bool is_heap)
+static void survive(struct fault *fault)
 {
-    mr_error_set(MR_OK, "%s", "");
-    struct counter bound = { 0 }, counter = { .bound = &bound };
-    struct mr_function *function = make_copy_kernel();
-    if (is_heap)
-        mr__alloc_fail_at(n, 0);
-    else
-        fakecuda_fail_at(n, NULL, 0);
-    mr_status status = use_capture(&counter);
-    if (!status)
-        status = use_plan(function, &counter);
-    const bool has_failed = is_heap ? mr__alloc_has_failed() : fakecuda_has_failed();
-    mr__alloc_fail_at(0, 0);
-    fakecuda_fail_at(0, NULL, 0);
-    ops->function_destroy(function);
-    if (!has_failed)
-        assert_ok(status);
-    if (status && !*mr_last_error())
-        fail_msg("failure %d has no words", (int)n);
-    void *unused = NULL;
-    (void)tear_down(&unused); /* the context may be broken: all anew */
-    if (fakecuda_live())
-        fail_msg("failure %d leaves %d things", (int)n, (int)fakecuda_live());
-    (void)set_up(&unused);
-    return has_failed;
+    while (fault_next(fault)) {
+        struct mr_function *function = make_copy_kernel();
+        fault_begin(fault);
+        const mr_status status = use_all(function);
+        fault_end(fault, status);
+        ops->function_destroy(function);
+        void *unused = NULL;
+        (void)tear_down(&unused); /* the context may be broken: all anew */
+        fault_leaves_nothing(fault);
+        (void)set_up(&unused);
+    }
 }
 
 static void every_driver_call_may_fail(void **state)
 {
     (void)state;
-    uint64_t n = 1;
-    assert_ok(use_all());
-    while (fail_once(n, false))
-        n++;
-    assert_true(n > 60);
+    struct fault fault = { .kind = &fault_driver_call };
+    survive(&fault);
+    assert_true(fault.nth > 60);
 }
 
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    uint64_t n = 1;
-    while (fail_once(n, true))
-        n++;
-    assert_true(n > 10);
+    struct fault fault = { .kind = &fault_allocation };
+    survive(&fault);
+    assert_true(fault.nth > 10);
 }
 
 int main(void)

@@ -3,7 +3,7 @@
  * Kernels over the stand-in driver: every call and allocation on the way made to fail, and images that
  * the driver refuses.
  */
-#include "support/fakecuda/fakecuda.h"
+#include "support/fault_driver.h"
 #include "support/unit.h"
 
 #include "backend/cuda/cuda_driver.h"
@@ -101,24 +101,14 @@ static mr_status run_case(const mr_kernel_options *options)
     return status;
 }
 
-static bool fail_once(const mr_kernel_options *options, uint64_t n, bool is_heap)
+static void survive(const mr_kernel_options *options, struct fault *fault)
 {
-    mr_error_set(MR_OK, "%s", "");
-    if (is_heap)
-        mr__alloc_fail_at(n, 0);
-    else
-        fakecuda_fail_at(n, NULL, 0);
-    const mr_status status = run_case(options);
-    const bool has_failed = is_heap ? mr__alloc_has_failed() : fakecuda_has_failed();
-    mr__alloc_fail_at(0, 0);
-    fakecuda_fail_at(0, NULL, 0);
-    if (fakecuda_live())
-        fail_msg("failure %d leaves %d things", (int)n, (int)fakecuda_live());
-    if (!has_failed)
-        assert_ok(status);
-    if (status && !*mr_last_error())
-        fail_msg("failure %d has no words", (int)n);
-    return has_failed;
+    while (fault_next(fault)) {
+        fault_begin(fault);
+        const mr_status status = run_case(options);
+        fault_end(fault, status);
+        fault_leaves_nothing(fault);
+    }
 }
 
 static void kernels_survive_any_driver_call_that_fails(void **state)
@@ -127,10 +117,9 @@ static void kernels_survive_any_driver_call_that_fails(void **state)
     assert_ok(run_case(&cases[0]));
     assert_ok(run_case(&cases[2]));
     for (int i = 0; i < CASE_COUNT; i += 2) {
-        uint64_t n = 1;
-        while (fail_once(&cases[i], n, false))
-            n++;
-        assert_true(n > 30);
+        struct fault fault = { .kind = &fault_driver_call };
+        survive(&cases[i], &fault);
+        assert_true(fault.nth > 30);
     }
 }
 
@@ -140,10 +129,10 @@ static void kernels_survive_any_allocation_that_fails(void **state)
     assert_ok(run_case(&cases[0]));
     assert_ok(run_case(&cases[2]));
     for (int i = 0; i < CASE_COUNT; i++) {
-        uint64_t n = 1;
-        while (fail_once(&cases[i], n, true))
-            n += cases[i].is_cache_off ? 4 : 1; /* compiling every time takes long */
-        assert_true(n > 15);
+        struct fault fault = { .kind = &fault_allocation };
+        fault.step = cases[i].is_cache_off ? 4 : 1; /* compiling every time takes long */
+        survive(&cases[i], &fault);
+        assert_true(fault.nth > 15);
     }
 }
 

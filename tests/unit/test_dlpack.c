@@ -2,9 +2,8 @@
 /* Tensors in and out with every allocation failing once, and with nothing left on the driver. */
 #include "support/dlpack.h"
 #include "support/fakecuda/fakecuda.h"
+#include "support/fault.h"
 #include "support/unit.h"
-
-#include "base/alloc.h"
 
 static mr_status go_round(mr_device *device, struct foreign *foreign)
 {
@@ -28,33 +27,29 @@ static mr_status go_round(mr_device *device, struct foreign *foreign)
     return status;
 }
 
-static bool fail_once(const char *name, uint64_t nth)
+static void tensors_survive_no_memory_on(const char *device_name)
 {
-    mr_device *device;
-    struct foreign foreign;
-    foreign_init(&foreign);
-    assert_ok(mr_device_open(name, NULL, &device));
-    mr__alloc_fail_at(nth, false);
-    const mr_status status = go_round(device, &foreign);
-    const bool has_failed = mr__alloc_has_failed();
-    mr__alloc_fail_at(0, false);
-    if (status && (status != MR_E_NO_MEMORY || !has_failed || !*mr_last_error()))
-        fail_msg("allocation %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-    /* Taken and deleted once, or not taken. */
-    assert_true(atomic_load(&foreign.deletions) == 1 || (status && nth <= 2));
-    assert_ok(mr_device_close(device));
-    return has_failed;
+    struct fault fault = { .kind = &fault_allocation, .expected = MR_E_NO_MEMORY };
+    while (fault_next(&fault)) {
+        mr_device *device;
+        struct foreign foreign;
+        foreign_init(&foreign);
+        assert_ok(mr_device_open(device_name, NULL, &device));
+        fault_begin(&fault);
+        const mr_status status = go_round(device, &foreign);
+        fault_end(&fault, status);
+        /* Taken and deleted once, or not taken. */
+        assert_true(atomic_load(&foreign.deletions) == 1 || (status && fault.nth <= 2));
+        assert_ok(mr_device_close(device));
+    }
+    assert_true(fault.nth > 6);
 }
 
 static void tensors_survive_no_memory(void **state)
 {
     (void)state;
-    for (int i = 0; i < 2; i++) {
-        uint64_t nth = 1;
-        while (fail_once(i ? "cuda" : "cpu", nth))
-            nth++;
-        assert_true(nth > 6);
-    }
+    tensors_survive_no_memory_on("cpu");
+    tensors_survive_no_memory_on("cuda");
     assert_int_equal(fakecuda_live(), 0);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Every noun on CUDA with the Nth driver call failing, N growing until none fails. */
-#include "support/fakecuda/fakecuda.h"
+#include "support/fault_driver.h"
 #include "support/unit.h"
 
 #include <millrace/event.h>
@@ -302,32 +302,11 @@ static mr_status with_devices(mr_device *device)
 
 /* ---- failing ---- */
 
-/* One round on a device of its own. False once nothing failed. */
-static bool fail_once(mr_status (*scenario)(mr_device *device), uint64_t nth)
-{
-    mr_device *device;
-    assert_ok(mr_device_open("cuda", NULL, &device));
-    mr_error_set(MR_OK, "%s", "");
-
-    fakecuda_fail_at(nth, NULL, 0);
-    const mr_status status = scenario(device);
-    const bool has_failed = fakecuda_has_failed();
-    fakecuda_fail_at(0, NULL, 0);
-
-    if (status && (!has_failed || !*mr_last_error()))
-        fail_msg("call %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-    assert_ok(mr_device_close(device));
-    if (fakecuda_live())
-        fail_msg("call %d leaves %d things", (int)nth, (int)fakecuda_live());
-    return has_failed;
-}
-
 static void fail_every_call(mr_status (*scenario)(mr_device *device))
 {
-    uint64_t nth = 1;
-    while (fail_once(scenario, nth))
-        nth++;
-    assert_true(nth > 2);
+    struct fault fault = { .kind = &fault_driver_call };
+    fault_on_device(&fault, "cuda", scenario);
+    assert_true(fault.nth > 2);
 }
 
 #define SURVIVES(name)                                                                             \
@@ -351,21 +330,16 @@ SURVIVES(devices)
 static void opening_survives_a_driver_call_that_fails(void **state)
 {
     (void)state;
-    uint64_t nth = 0;
-    bool has_failed = true;
-    while (has_failed) {
+    struct fault fault = { .kind = &fault_driver_call };
+    while (fault_next(&fault)) {
         mr_device *device;
-        fakecuda_fail_at(++nth, NULL, 0);
+        fault_begin(&fault);
         const mr_status status = mr_device_open("cuda", NULL, &device);
-        has_failed = fakecuda_has_failed();
-        fakecuda_fail_at(0, NULL, 0);
-        if (!status)
-            assert_ok(mr_device_close(device));
-        else if (!has_failed || !*mr_last_error())
-            fail_msg("call %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-        assert_int_equal(fakecuda_live(), 0);
+        fault_end(&fault, status);
+        assert_ok(mr_device_close(device));
+        fault_leaves_nothing(&fault);
     }
-    assert_true(nth > 20);
+    assert_true(fault.nth > 20);
 }
 
 int main(void)

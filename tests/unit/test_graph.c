@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Graphs where the public API cannot look: choices of the cache, turns of workers, the Nth allocation. */
 #include "scripted_backend.h"
+#include "support/fault.h"
 #include "support/unit.h"
 
-#include "base/alloc.h"
 #include "core/graph_cache.h"
 #include "core/holdings.h"
 
@@ -444,17 +444,13 @@ static mr_status with_cache(struct scene *scene)
 
 static void fail_every_allocation(mr_status (*scenario)(struct scene *scene))
 {
-    bool has_failed = true;
-    for (uint64_t nth = 1; has_failed; nth++) {
+    struct fault fault = { .kind = &fault_allocation, .expected = MR_E_NO_MEMORY };
+    while (fault_next(&fault)) {
         struct scene scene;
         scene_init(&scene);
-        mr__alloc_fail_at(nth, 0);
+        fault_begin(&fault);
         const mr_status status = scenario(&scene);
-        has_failed = mr__alloc_has_failed();
-        mr__alloc_fail_at(0, 0);
-        if (status && (status != MR_E_NO_MEMORY || !has_failed))
-            fail_msg("allocation %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-        assert_true(!status || mr_last_error()[0]);
+        fault_end(&fault, status);
         assert_ok(mr_stream_wait(scene.stream));
         assert_ok(mr_stream_wait(scene.other));
         scene_fini(&scene);

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Copies between two GPUs of the stand-in driver that are no peers. */
-#include "support/fakecuda/fakecuda.h"
+#include "support/fault_driver.h"
 #include "support/hold.h"
 #include "support/unit.h"
-
-#include "base/alloc.h"
 
 #include <millrace/buffer.h>
 
@@ -290,42 +288,32 @@ static void failure_of_either_device_is_the_streams(void **state)
     }
 }
 
-/* One round with the nth allocation or driver call failing. False once nothing failed. */
-static bool fail_once(uint64_t nth, bool is_heap)
+static void survive(struct fault *fault)
 {
-    mr_stream *stream;
-    open_gpus(false);
-    struct ends ends = make_ends((2 << 20) + 100);
-    assert_ok(mr_stream_create(gpus[1], NULL, &stream));
-    if (is_heap)
-        mr__alloc_fail_at(nth, 0);
-    else
-        fakecuda_fail_at(nth, NULL, 0);
-    mr_status status = go_round(stream, &ends);
-    if (!status)
-        status = mr_stream_wait(stream);
-    const bool has_failed = is_heap ? mr__alloc_has_failed() : fakecuda_has_failed();
-    mr__alloc_fail_at(0, 0);
-    fakecuda_fail_at(0, NULL, 0);
-    if (!status)
-        check_bytes(&ends);
-    else if (!has_failed || !*mr_last_error())
-        fail_msg("failure %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-    mr_stream_destroy(stream);
-    free_ends(&ends);
-    close_gpus();
-    return has_failed;
+    while (fault_next(fault)) {
+        mr_stream *stream;
+        open_gpus(false);
+        struct ends ends = make_ends((2 << 20) + 100);
+        assert_ok(mr_stream_create(gpus[1], NULL, &stream));
+        fault_begin(fault);
+        mr_status status = go_round(stream, &ends);
+        if (!status)
+            status = mr_stream_wait(stream);
+        fault_end(fault, status);
+        if (!status)
+            check_bytes(&ends);
+        mr_stream_destroy(stream);
+        free_ends(&ends);
+        close_gpus();
+    }
+    assert_true(fault->nth > 10);
 }
 
 static void copies_survive_what_fails(void **state)
 {
     (void)state;
-    for (int is_heap = 0; is_heap < 2; is_heap++) {
-        uint64_t nth = 1;
-        while (fail_once(nth, is_heap))
-            nth += is_heap ? 3 : 11;
-        assert_true(nth > 10);
-    }
+    survive(&(struct fault){ .kind = &fault_allocation, .step = 3 });
+    survive(&(struct fault){ .kind = &fault_driver_call, .step = 11 });
 }
 
 int main(void)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Loading and running jobs with the Nth allocation failing, N growing until none fails: always a
  * status and words, never a crash, a leak or a file that looks whole. */
-#include "base/alloc.h"
 #include "job_fixture.h"
+#include "support/fault.h"
 
 #include <unistd.h>
 
@@ -21,26 +21,15 @@ static mr_status load_and_run(const char *text, bool is_run)
 /* Jansson, libyaml's documents and the C library allocate by themselves; what is ours is failed. */
 static void fail_every_allocation(const char *text, bool is_run, const char *output)
 {
-    bool has_failed = true;
-    size_t failures = 0;
-    for (uint64_t nth = 1; has_failed; nth++) {
+    struct fault fault = { .kind = &fault_allocation, .expected = MR_E_NO_MEMORY };
+    while (fault_next(&fault)) {
         if (output)
             unlink(output);
-        mr_error_set(MR_OK, "%s", "");
-        mr__alloc_fail_at(nth, 0);
+        fault_begin(&fault);
         const mr_status status = load_and_run(text, is_run);
-        has_failed = mr__alloc_has_failed();
-        mr__alloc_fail_at(0, 0);
-
-        if (status && !has_failed)
-            fail_msg("nothing failed, yet %s: %s", mr_status_name(status), mr_last_error());
-        if (status && status != MR_E_NO_MEMORY)
-            fail_msg("allocation %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-        if (status && !mr_last_error()[0])
-            fail_msg("allocation %d: %s without words", (int)nth, mr_status_name(status));
-        failures += status != MR_OK;
+        fault_end(&fault, status);
     }
-    assert_true(failures > 5);
+    assert_true(fault.error_count > 5);
     assert_true(!output || has_file(output));
 }
 

@@ -2,9 +2,8 @@
 /*
  * The loader's refusals, its shuffle, and every allocation and every driver call failed once.
  */
-#include "base/alloc.h"
 #include "flow/loader_shuffle.h"
-#include "support/fakecuda/fakecuda.h"
+#include "support/fault_driver.h"
 #include "support/unit.h"
 
 #include <millrace/loader.h>
@@ -304,54 +303,24 @@ static mr_status use_loader(mr_device *device)
     return status;
 }
 
-static void fail_allocations(const char *name, int is_lasting)
-{
-    bool has_failed = true;
-    for (uint64_t nth = 1; has_failed; nth++) {
-        mr_device *device;
-        assert_ok(mr_device_open(name, NULL, &device));
-        (void)mr_error_set(MR_OK, "%s", "");
-        mr__alloc_fail_at(nth, is_lasting);
-        const mr_status status = use_loader(device);
-        has_failed = mr__alloc_has_failed();
-        mr__alloc_fail_at(0, 0);
-        if (status && (!has_failed || !*mr_last_error()))
-            fail_msg("allocation %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-        assert_ok(mr_device_close(device));
-        assert_int_equal(0, fakecuda_live());
-        assert_true(has_failed || nth > 10);
-    }
-}
-
 static void loader_survives_every_failed_allocation(void **state)
 {
     (void)state;
     for (int is_lasting = 0; is_lasting < 2; is_lasting++) {
-        fail_allocations("cpu", is_lasting);
-        fail_allocations("cuda", is_lasting);
+        for (int i = 0; i < 2; i++) {
+            struct fault fault = { .kind = &fault_allocation, .is_lasting = is_lasting };
+            fault_on_device(&fault, i ? "cuda" : "cpu", use_loader);
+            assert_true(fault.nth > 10);
+        }
     }
 }
 
 static void loader_survives_every_failed_driver_call(void **state)
 {
     (void)state;
-    bool has_failed = true;
-    uint64_t nth = 0;
-    while (has_failed) {
-        mr_device *device;
-        assert_ok(mr_device_open("cuda", NULL, &device));
-        (void)mr_error_set(MR_OK, "%s", "");
-        fakecuda_fail_at(++nth, NULL, 0);
-        const mr_status status = use_loader(device);
-        has_failed = fakecuda_has_failed();
-        fakecuda_fail_at(0, NULL, 0);
-        if (status && (!has_failed || !*mr_last_error()))
-            fail_msg("call %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-        assert_ok(mr_device_close(device));
-        if (fakecuda_live())
-            fail_msg("call %d leaves %d things", (int)nth, (int)fakecuda_live());
-    }
-    assert_true(nth > 100);
+    struct fault fault = { .kind = &fault_driver_call };
+    fault_on_device(&fault, "cuda", use_loader);
+    assert_true(fault.nth > 100);
 }
 
 /* A broken device ends the loader: nothing waits for ever, and nothing wrong is handed out. */

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Every noun of core with the Nth allocation failing, N growing until none fails. */
 #include "scripted_backend.h"
+#include "support/fault.h"
 #include "support/unit.h"
-
-#include "base/alloc.h"
 
 #include <millrace/event.h>
 
@@ -184,24 +183,19 @@ static mr_device *open_cpu(const struct mr_backend_ops *unused)
 static void fail_every_allocation_of(mr_device *(*open)(const struct mr_backend_ops *ops),
                                      mr_status (*scenario)(mr_device *device))
 {
-    bool has_failed = true;
-    for (uint64_t nth = 1; has_failed; nth++) {
+    struct fault fault = { .kind = &fault_allocation, .expected = MR_E_NO_MEMORY };
+    while (fault_next(&fault)) {
         mr_device *device = open(&scripted_alpha);
         assert_non_null(device);
 
-        mr__alloc_fail_at(nth, 0);
+        fault_begin(&fault);
         const mr_status status = scenario(device);
-        has_failed = mr__alloc_has_failed();
-        mr__alloc_fail_at(0, 0);
+        fault_end(&fault, status);
 
-        if (status && (status != MR_E_NO_MEMORY || !has_failed))
-            fail_msg("allocation %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-        if (has_failed && status)
-            assert_true(mr_last_error()[0]);
-        assert_true(has_failed || nth > 1);
         assert_ok(mr_device_close(device));
         assert_true(scripted_is_clean());
     }
+    assert_true(fault.nth > 1);
 }
 
 static void fail_every_allocation(mr_status (*scenario)(mr_device *device))

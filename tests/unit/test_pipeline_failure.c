@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Pipelines when memory or the driver fails at the Nth call, N growing until nothing fails. */
-#include "support/fakecuda/fakecuda.h"
+#include "support/fault_driver.h"
 #include "support/unit.h"
-
-#include "base/alloc.h"
 
 #include <millrace/pipeline.h>
 
@@ -117,58 +115,45 @@ static void check_all_came(const struct play *play)
         assert_int_equal((unsigned char)(play->from[i] + 1), play->to[i]);
 }
 
-/* One round with the nth allocation or driver call failing. False once nothing failed. */
-static bool fail_once(const char *name, const char *second, uint64_t nth, bool is_heap)
+/* The devices are opened anew for each round; `second` may be NULL. Answers how many it took. */
+static uint64_t survive(const struct fault_kind *kind, const char *name, const char *second)
 {
-    static struct play play;
-    memset(&play, 0, sizeof play);
-    for (size_t i = 0; i < sizeof play.from; i++)
-        play.from[i] = (unsigned char)(i * 7 + nth);
-    assert_ok(mr_device_open("cpu", NULL, &play.host));
-    assert_ok(mr_device_open(name, NULL, &play.device));
-    if (second)
-        assert_ok(mr_device_open(second, NULL, &play.second));
+    struct fault fault = { .kind = kind, .where = name };
+    while (fault_next(&fault)) {
+        static struct play play;
+        memset(&play, 0, sizeof play);
+        for (size_t i = 0; i < sizeof play.from; i++)
+            play.from[i] = (unsigned char)(i * 7 + fault.nth);
+        assert_ok(mr_device_open("cpu", NULL, &play.host));
+        assert_ok(mr_device_open(name, NULL, &play.device));
+        if (second)
+            assert_ok(mr_device_open(second, NULL, &play.second));
 
-    if (is_heap)
-        mr__alloc_fail_at(nth, 0);
-    else
-        fakecuda_fail_at(nth, NULL, 0);
-    const mr_status status = run_all_parts(&play);
-    const bool has_failed = is_heap ? mr__alloc_has_failed() : fakecuda_has_failed();
-    mr__alloc_fail_at(0, 0);
-    fakecuda_fail_at(0, NULL, 0);
+        fault_begin(&fault);
+        const mr_status status = run_all_parts(&play);
+        fault_end(&fault, status);
 
-    if (!status)
-        check_all_came(&play);
-    else if (!has_failed || !*mr_last_error())
-        fail_msg("%s, failure %d: %s: %s", name, (int)nth, mr_status_name(status), mr_last_error());
-    assert_ok(mr_device_close(play.second));
-    assert_ok(mr_device_close(play.device));
-    assert_ok(mr_device_close(play.host));
-    return has_failed;
+        if (!status)
+            check_all_came(&play);
+        assert_ok(mr_device_close(play.second));
+        assert_ok(mr_device_close(play.device));
+        assert_ok(mr_device_close(play.host));
+    }
+    fault_leaves_nothing(&fault);
+    return fault.nth;
 }
 
 static void pipelines_survive_no_memory(void **state)
 {
     (void)state;
-    const char *names[] = { "cpu", "cuda" };
-    for (int i = 0; i < 2; i++) {
-        uint64_t nth = 1;
-        while (fail_once(names[i], NULL, nth, true))
-            nth++;
-        assert_true(nth > 50);
-    }
-    assert_int_equal(0, fakecuda_live());
+    assert_true(survive(&fault_allocation, "cpu", NULL) > 50);
+    assert_true(survive(&fault_allocation, "cuda", NULL) > 50);
 }
 
 static void pipelines_survive_a_driver_call_that_fails(void **state)
 {
     (void)state;
-    uint64_t nth = 1;
-    while (fail_once("cuda", NULL, nth, false))
-        nth++;
-    assert_true(nth > 100);
-    assert_int_equal(0, fakecuda_live());
+    assert_true(survive(&fault_driver_call, "cuda", NULL) > 100);
 }
 
 /* What fails on one device is done on the other, if the device is lost; else the run fails. */
@@ -176,14 +161,9 @@ static void several_devices_survive_what_one_does(void **state)
 {
     (void)state;
     setenv("FAKECUDA_DEVICES", "2", 1);
-    for (int is_heap = 0; is_heap < 2; is_heap++) {
-        uint64_t nth = 1;
-        while (fail_once("cuda:0", "cuda:1", nth, is_heap))
-            nth++;
-        assert_true(nth > 100);
-    }
+    assert_true(survive(&fault_allocation, "cuda:0", "cuda:1") > 100);
+    assert_true(survive(&fault_driver_call, "cuda:0", "cuda:1") > 100);
     unsetenv("FAKECUDA_DEVICES");
-    assert_int_equal(0, fakecuda_live());
 }
 
 int main(void)

@@ -3,10 +3,9 @@
  * Stages that are repeatable: parcels launched as graphs give what the stage's own calls give, and what
  * cannot be replayed goes by the stream. On the CPU and on the stand-in GPU, graphs wherever they can be.
  */
-#include "support/fakecuda/fakecuda.h"
+#include "support/fault_driver.h"
 #include "support/unit.h"
 
-#include "base/alloc.h"
 #include "flow/pipeline.h"
 
 #include <stdatomic.h>
@@ -480,46 +479,38 @@ static void a_run_that_is_cancelled_leaves_nothing(void **state)
     }
 }
 
-static bool fail_once(const char *device_name, uint64_t n, bool is_heap)
+static void survive(const char *device_name, struct fault *fault)
 {
-    struct play play = { .device_name = device_name, .item_count = PARCEL * SLOTS * 4 };
-    mr_error_set(MR_OK, "%s", "");
-    if (is_heap)
-        mr__alloc_fail_at(n, 0);
-    else
-        fakecuda_fail_at(n, NULL, 0);
-    mr_status status = play_open(&play);
-    if (!status)
-        status = mr_pipeline_run(play.pipeline);
-    const bool has_failed = is_heap ? mr__alloc_has_failed() : fakecuda_has_failed();
-    fakecuda_fail_at(0, NULL, 0);
-    mr__alloc_fail_at(0, 0);
-    if (!has_failed)
-        assert_ok(status);
-    if (!status)
-        assert_int_equal(play.taken, play.item_count);
-    play_close(&play);
-    if (fakecuda_live())
-        fail_msg("failure %d leaves %d things", (int)n, (int)fakecuda_live());
-    return has_failed;
+    fault->where = device_name;
+    while (fault_next(fault)) {
+        struct play play = { .device_name = device_name, .item_count = PARCEL * SLOTS * 4 };
+        fault_begin(fault);
+        mr_status status = play_open(&play);
+        if (!status)
+            status = mr_pipeline_run(play.pipeline);
+        fault_end(fault, status);
+        if (!status)
+            assert_int_equal(play.taken, play.item_count);
+        play_close(&play);
+        fault_leaves_nothing(fault);
+        if (fault->kind == &fault_driver_call && fault->nth >= 80)
+            fault->step = 7;
+    }
 }
 
 static void every_driver_call_may_fail(void **state)
 {
     (void)state;
-    uint64_t n = 1;
-    while (fail_once("cuda", n, false))
-        n += n < 80 ? 1 : 7;
-    assert_true(n > 80);
+    struct fault fault = { .kind = &fault_driver_call };
+    survive("cuda", &fault);
+    assert_true(fault.nth > 80);
 }
 
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof device_names / sizeof *device_names; i++) {
-        for (uint64_t n = 1; fail_once(device_names[i], n, true); n++)
-            ;
-    }
+    for (size_t i = 0; i < sizeof device_names / sizeof *device_names; i++)
+        survive(device_names[i], &(struct fault){ .kind = &fault_allocation });
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -2,18 +2,13 @@
 /*
  * The ring in one thread on the CPU: every rule of ring.h, and random use against a plain model.
  */
-#include "base/alloc.h"
+#include "support/fault.h"
+#include "support/unit.h"
 
 #include <millrace/event.h>
 #include <millrace/ring.h>
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 static mr_device *device;
 
@@ -389,24 +384,16 @@ static void ring_create_survives_every_failed_allocation(void **state)
 {
     (void)state;
     const mr_ring_options options = { .slot_count = 3, .slot_bytes = 100, .broadcast_count = 2 };
-    uint64_t failures = 0;
-    int has_failed = 1;
-    for (uint64_t n = 1; has_failed; n++) {
+    struct fault fault = { .kind = &fault_allocation, .expected = MR_E_NO_MEMORY };
+    while (fault_next(&fault)) {
         mr_ring *ring = NULL;
-        mr__alloc_fail_at(n, 0);
+        fault_begin(&fault);
         const mr_status status = mr_ring_create(device, &options, &ring);
-        has_failed = mr__alloc_has_failed();
-        mr__alloc_fail_at(0, 0);
-        if (status) {
-            failures++;
-            assert_true(has_failed);
-            assert_int_equal(MR_E_NO_MEMORY, status);
-            assert_null(ring);
-        } else {
-            mr_ring_destroy(ring); /* a name, for one, can be done without */
-        }
+        fault_end(&fault, status);
+        assert_true(!status == (ring != NULL)); /* a name, for one, can be done without */
+        mr_ring_destroy(ring);
     }
-    assert_true(failures >= 4 + 3);
+    assert_true(fault.error_count >= 4 + 3);
 }
 
 /* One round between two streams; answers the first failure and leaves no slot held. */
@@ -439,16 +426,14 @@ static void ring_use_by_streams_survives_every_failed_allocation(void **state)
     mr_stream *producer, *consumer;
     assert_int_equal(MR_OK, mr_stream_create(device, NULL, &producer));
     assert_int_equal(MR_OK, mr_stream_create(device, NULL, &consumer));
-    int has_failed = 1;
-    for (uint64_t n = 1; has_failed; n++) {
+    struct fault fault = { .kind = &fault_allocation, .expected = MR_E_NO_MEMORY };
+    while (fault_next(&fault)) {
         mr_ring *ring = make_ring((mr_ring_options){ .slot_count = 1 });
-        mr__alloc_fail_at(n, 0);
+        fault_begin(&fault);
         mr_status status = MR_OK;
         for (int lap = 0; lap < 3 && !status; lap++)
             status = go_round(ring, producer, consumer);
-        has_failed = mr__alloc_has_failed();
-        mr__alloc_fail_at(0, 0);
-        assert_true(status == MR_OK || (status == MR_E_NO_MEMORY && has_failed));
+        fault_end(&fault, status);
         assert_int_equal(MR_OK, go_round(ring, producer, consumer));
         mr_ring_destroy(ring);
     }

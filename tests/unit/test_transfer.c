@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Which issue order suits which device, how chunks are sized, and transfers with every driver call and
  * every allocation failing once. */
-#include "support/fakecuda/fakecuda.h"
+#include "support/fault_driver.h"
 #include "support/unit.h"
 
-#include "base/alloc.h"
 #include "flow/transfer_parts.h"
 
 enum { ITEMS = 600 };
@@ -122,54 +121,21 @@ static mr_status scenario(mr_device *device)
     return status;
 }
 
-static bool fail_driver_once(uint64_t nth)
-{
-    mr_device *device;
-    assert_ok(mr_device_open("cuda", NULL, &device));
-    mr_error_set(MR_OK, "%s", "");
-    fakecuda_fail_at(nth, NULL, 0);
-    const mr_status status = scenario(device);
-    const bool has_failed = fakecuda_has_failed();
-    fakecuda_fail_at(0, NULL, 0);
-    if (status && (!has_failed || !*mr_last_error()))
-        fail_msg("call %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-    assert_ok(mr_device_close(device));
-    assert_int_equal(fakecuda_live(), 0);
-    return has_failed;
-}
-
 static void transfers_survive_a_driver_call_that_fails(void **state)
 {
     (void)state;
-    uint64_t nth = 1;
-    while (fail_driver_once(nth))
-        nth++;
-    assert_true(nth > 20);
-}
-
-static bool fail_allocation_once(const char *name, uint64_t nth)
-{
-    mr_device *device;
-    assert_ok(mr_device_open(name, NULL, &device));
-    mr_error_set(MR_OK, "%s", "");
-    mr__alloc_fail_at(nth, false);
-    const mr_status status = scenario(device);
-    const bool has_failed = mr__alloc_has_failed();
-    mr__alloc_fail_at(0, false);
-    if (status && (status != MR_E_NO_MEMORY || !has_failed || !*mr_last_error()))
-        fail_msg("allocation %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-    assert_ok(mr_device_close(device));
-    return has_failed;
+    struct fault fault = { .kind = &fault_driver_call };
+    fault_on_device(&fault, "cuda", scenario);
+    assert_true(fault.nth > 20);
 }
 
 static void transfers_survive_no_memory(void **state)
 {
     (void)state;
     for (int i = 0; i < 2; i++) {
-        uint64_t nth = 1;
-        while (fail_allocation_once(i ? "cuda" : "cpu", nth))
-            nth++;
-        assert_true(nth > 7);
+        struct fault fault = { .kind = &fault_allocation, .expected = MR_E_NO_MEMORY };
+        fault_on_device(&fault, i ? "cuda" : "cpu", scenario);
+        assert_true(fault.nth > 7);
     }
 }
 

@@ -1,45 +1,48 @@
 /* SPDX-License-Identifier: MIT */
 /* The vision model's whole life on CUDA with the Nth driver call failing, N growing until none fails. */
-#include "support/fakecuda/fakecuda.h"
+#include "support/fault_driver.h"
 #include "support/unit.h"
 #include "vision/vision_model.h"
 
 enum { SIDE = 12, PLACES = 4 };
 
+static struct mr__vision_parameters parameters = { .columns = 2, .rows = 2, .budget = 400 };
+static struct mr__vision_plan plan;
+
 static mr_status enqueue_all(const struct mr__vision_model *model,
-                             const struct mr__vision_plan *plan, struct mr__vision_scorers *scorers,
-                             mr_stream *stream, const struct mr__vision_place places[PLACES])
+                             struct mr__vision_scorers *scorers, mr_stream *stream,
+                             const struct mr__vision_place places[PLACES])
 {
-    mr_status status = mr_fill(stream, places[0].buffer, 0, plan->image_bytes, 77, 1);
+    mr_status status = mr_fill(stream, places[0].buffer, 0, plan.image_bytes, 77, 1);
     if (!status)
-        status = mr__vision_enqueue_textures(model, plan, stream, 0, places[0], places[1]);
+        status = mr__vision_enqueue_textures(model, &plan, stream, 0, places[0], places[1]);
     if (!status)
-        status = mr__vision_enqueue_scores(model, plan, scorers, stream, 0, places[0], places[1],
+        status = mr__vision_enqueue_scores(model, &plan, scorers, stream, 0, places[0], places[1],
                                            places[2]);
     if (!status)
-        status = mr__vision_enqueue_tokens(model, plan, stream, 0, places[1], places[2], places[3]);
+        status =
+            mr__vision_enqueue_tokens(model, &plan, stream, 0, places[1], places[2], places[3]);
     const mr_status waited = mr_stream_wait(stream);
     return status ? status : waited;
 }
 
-static mr_status with_model(mr_device *device, const struct mr__vision_parameters *parameters,
-                            const struct mr__vision_plan *plan)
+static mr_status with_model(mr_device *device)
 {
-    const size_t sizes[PLACES] = { plan->image_bytes, plan->textures_bytes, plan->scores_bytes,
-                                   plan->result_bytes };
+    const size_t sizes[PLACES] = { plan.image_bytes, plan.textures_bytes, plan.scores_bytes,
+                                   plan.result_bytes };
     struct mr__vision_place places[PLACES] = { { NULL, 0 } };
     struct mr__vision_scorers *scorers = NULL;
     struct mr__vision_model *model;
     mr_stream *stream = NULL;
-    mr_status status = mr__vision_model_create(device, parameters, &model);
+    mr_status status = mr__vision_model_create(device, &parameters, &model);
     if (!status)
-        status = mr__vision_scorers_create(model, plan->scratch_bytes, 0, &scorers);
+        status = mr__vision_scorers_create(model, plan.scratch_bytes, 0, &scorers);
     if (!status)
         status = mr_stream_create(device, NULL, &stream);
     for (int k = 0; k < PLACES && !status; k++)
         status = mr_buffer_create(device, sizes[k], NULL, &places[k].buffer);
     if (!status)
-        status = enqueue_all(model, plan, scorers, stream, places);
+        status = enqueue_all(model, scorers, stream, places);
 
     for (int k = 0; k < PLACES; k++)
         mr_buffer_destroy(places[k].buffer);
@@ -49,39 +52,16 @@ static mr_status with_model(mr_device *device, const struct mr__vision_parameter
     return status;
 }
 
-/* One round on a device of its own. False once nothing failed. */
-static bool fail_once(const struct mr__vision_parameters *parameters,
-                      const struct mr__vision_plan *plan, uint64_t nth)
-{
-    mr_device *device;
-    assert_ok(mr_device_open("cuda", NULL, &device));
-    mr_error_set(MR_OK, "%s", "");
-
-    fakecuda_fail_at(nth, NULL, 0);
-    const mr_status status = with_model(device, parameters, plan);
-    const bool has_failed = fakecuda_has_failed();
-    fakecuda_fail_at(0, NULL, 0);
-
-    if (status && (!has_failed || !*mr_last_error()))
-        fail_msg("call %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-    assert_ok(mr_device_close(device));
-    if (fakecuda_live())
-        fail_msg("call %d leaves %d things", (int)nth, (int)fakecuda_live());
-    return has_failed;
-}
-
 static void models_survive_a_driver_call_that_fails(void **state)
 {
     (void)state;
-    struct mr__vision_parameters parameters = { .columns = 2, .rows = 2, .budget = 400 };
-    struct mr__vision_plan plan;
     assert_ok(mr__vision_query_from_word("green", &parameters.query));
     assert_ok(mr__vision_parameters_check(&parameters));
     assert_ok(mr__vision_plan(&parameters, SIDE, SIDE, 1, &plan));
-    uint64_t nth = 1;
-    while (fail_once(&parameters, &plan, nth))
-        nth++;
-    assert_true(nth > 50);
+
+    struct fault fault = { .kind = &fault_driver_call };
+    fault_on_device(&fault, "cuda", with_model);
+    assert_true(fault.nth > 50);
 }
 
 int main(void)

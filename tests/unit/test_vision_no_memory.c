@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The vision job with the Nth allocation failing, N growing until none fails: always a status and
  * words, never a crash, a leak, an image that is blamed for it, or outputs of a run that failed. */
-#include "base/alloc.h"
 #include "image_files.h"
 #include "job_fixture.h"
+#include "support/fault.h"
 
 #include <png.h>
 #include <stdlib.h>
@@ -47,31 +47,22 @@ static void vision_job_survives_no_memory(void **state)
 {
     (void)state;
     make_images();
-    bool has_failed = true;
-    size_t failures = 0;
-    /* Each of the first, then ever fewer: later on most are alike, one for each patch and row. */
-    for (uint64_t nth = 1; has_failed; nth += 1 + nth / 100) {
+    struct fault fault = { .kind = &fault_allocation, .expected = MR_E_NO_MEMORY };
+    while (fault_next(&fault)) {
         uint64_t done = 0;
         assert_false(has_file("out"));
-        mr_error_set(MR_OK, "%s", "");
-        mr__alloc_fail_at(nth, 0);
+        fault_begin(&fault);
         const mr_status status = load_and_run(&done);
-        has_failed = mr__alloc_has_failed();
-        mr__alloc_fail_at(0, 0);
+        fault_end(&fault, status);
 
-        if (status && !has_failed)
-            fail_msg("nothing failed, yet %s: %s", mr_status_name(status), mr_last_error());
-        if (status && status != MR_E_NO_MEMORY)
-            fail_msg("allocation %d: %s: %s", (int)nth, mr_status_name(status), mr_last_error());
-        if (status && !mr_last_error()[0])
-            fail_msg("allocation %d: %s without words", (int)nth, mr_status_name(status));
-        failures += status != MR_OK;
         if (!status)
             assert_int_equal(2, done);
         if (has_file("out"))
             assert_int_equal(0, system("rm -r out"));
+        /* Each of the first, then ever fewer: later on most are alike, one for each patch and row. */
+        fault.step = 1 + fault.nth / 100;
     }
-    assert_true(failures > 50);
+    assert_true(fault.error_count > 50);
     assert_int_equal(3, count_files("."));
 }
 
