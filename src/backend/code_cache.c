@@ -6,6 +6,7 @@
 #include "backend/code_cache.h"
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/hash.h"
 
 #include <fcntl.h>
@@ -124,15 +125,11 @@ static struct mr__hash hash_of(const void *key, size_t key_bytes, const void *co
 
 /* ---- reading ---- */
 
+/* False also where the file has become shorter. */
 static bool read_all(int file, void *target, size_t size_bytes)
 {
-    for (size_t done = 0; done < size_bytes;) {
-        const ssize_t count = read(file, (char *)target + done, size_bytes - done);
-        if (count <= 0)
-            return false;
-        done += (size_t)count;
-    }
-    return true;
+    size_t got;
+    return mr__file_read(file, target, size_bytes, &got) && got == size_bytes;
 }
 
 /* The sizes fit the file, and nobody else could have written it. */
@@ -193,17 +190,6 @@ void *mr__code_cache_read(const char *folder, const struct mr__code_key *key, si
 
 /* ---- writing ---- */
 
-static bool write_all(int file, const void *source, size_t size_bytes)
-{
-    for (size_t done = 0; done < size_bytes;) {
-        const ssize_t count = write(file, (const char *)source + done, size_bytes - done);
-        if (count <= 0)
-            return false;
-        done += (size_t)count;
-    }
-    return true;
-}
-
 static bool write_entry(const char *path, const struct mr__code_key *key, const void *code,
                         size_t size_bytes)
 {
@@ -215,9 +201,9 @@ static bool write_entry(const char *path, const struct mr__code_key *key, const 
     const int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (file < 0)
         return false;
-    const bool is_written = write_all(file, &head, sizeof head) &&
-                            write_all(file, key->bytes, key->size_bytes) &&
-                            write_all(file, code, size_bytes);
+    const bool is_written = mr__file_write(file, &head, sizeof head, NULL) &&
+                            mr__file_write(file, key->bytes, key->size_bytes, NULL) &&
+                            mr__file_write(file, code, size_bytes, NULL);
     return close(file) == 0 && is_written;
 }
 

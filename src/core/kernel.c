@@ -5,6 +5,7 @@
 #include "core/kernel.h"
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "core/embedded.h"
 #include "core/signature.h"
 
@@ -66,20 +67,6 @@ static mr_status check_options(const mr_device *device, const mr_kernel_options 
 
 /* ---- files ---- */
 
-static mr_status read_all(int file, const char *path, char *text, size_t size_bytes)
-{
-    for (size_t done = 0; done < size_bytes;) {
-        const ssize_t count = read(file, text + done, size_bytes - done);
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count <= 0)
-            return mr_error_set(MR_E_IO, "%s: cannot be read: %s", path,
-                                count ? strerror(errno) : "it became shorter");
-        done += (size_t)count;
-    }
-    return MR_OK;
-}
-
 static mr_status read_open_file(int file, const char *path, char **text, size_t *size_bytes)
 {
     struct stat status;
@@ -95,7 +82,12 @@ static mr_status read_open_file(int file, const char *path, char **text, size_t 
     *text = mr__zalloc(*size_bytes + 1);
     if (!*text)
         return mr_error_set(MR_E_NO_MEMORY, "%s: out of memory for %zu bytes", path, *size_bytes);
-    return read_all(file, path, *text, *size_bytes);
+    size_t got;
+    if (!mr__file_read(file, *text, *size_bytes, &got))
+        return mr_error_set(MR_E_IO, "%s: cannot be read: %s", path, strerror(errno));
+    if (got < *size_bytes)
+        return mr_error_set(MR_E_IO, "%s: cannot be read: it became shorter", path);
+    return MR_OK;
 }
 
 /* The file's bytes and a zero, in `*text`, which the caller frees also on failure. */

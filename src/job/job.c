@@ -3,6 +3,7 @@
  * The life of a job: loaded, asked, destroyed. Reading is job_read.c, running job_run.c.
  */
 #include "base/alloc.h"
+#include "base/file.h"
 #include "job/job_parts.h"
 #include "job/remedy.h"
 
@@ -138,26 +139,6 @@ static mr_status file_failure(const char *path, int code, const mr_job_options *
     return mr__problems_end(&problems);
 }
 
-/* One byte more than the limit is enough to refuse a text that is too long. */
-static char *read_text(int file, size_t *text_bytes, int *code)
-{
-    char *text = mr__zalloc(MR__YAML_TEXT_LIMIT + 1);
-    *text_bytes = 0;
-    *code = 0;
-    while (text && *text_bytes < MR__YAML_TEXT_LIMIT + 1) {
-        const ssize_t length =
-            read(file, text + *text_bytes, MR__YAML_TEXT_LIMIT + 1 - *text_bytes);
-        if (length < 0 && errno == EINTR)
-            continue;
-        if (length < 0)
-            *code = errno;
-        if (length <= 0)
-            break;
-        *text_bytes += (size_t)length;
-    }
-    return text;
-}
-
 mr_status mr_job_load(const char *path, const mr_job_options *options, mr_job **out)
 {
     *out = NULL;
@@ -171,9 +152,11 @@ mr_status mr_job_load(const char *path, const mr_job_options *options, mr_job **
     if (file < 0)
         return file_failure(path, errno, options);
 
-    size_t text_bytes;
-    int code;
-    char *text = read_text(file, &text_bytes, &code);
+    /* One byte more than the limit is enough to refuse a text that is too long. */
+    size_t text_bytes = 0;
+    char *text = mr__zalloc(MR__YAML_TEXT_LIMIT + 1);
+    const int code =
+        text && !mr__file_read(file, text, MR__YAML_TEXT_LIMIT + 1, &text_bytes) ? errno : 0;
     close(file);
     mr_status status;
     if (!text) {

@@ -6,12 +6,13 @@
  */
 #include "job/npy.h"
 
+#include "base/file.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define MAGIC "\x93NUMPY"
 #define MAGIC_BYTES 6
@@ -301,18 +302,9 @@ mr_status mr__npy_parse(const void *header, size_t header_bytes, struct mr__npy_
 /* Up to `size_bytes` from the start; fewer only at the file's end. */
 static mr_status read_start(int file, void *bytes, size_t size_bytes, size_t *got)
 {
-    *got = 0;
-    while (*got < size_bytes) {
-        const ssize_t length = pread(file, (char *)bytes + *got, size_bytes - *got, (off_t)*got);
-        if (length < 0 && errno == EINTR)
-            continue;
-        if (length < 0)
-            return mr_error_set(MR_E_IO, "reading the header failed: %s", strerror(errno));
-        if (!length)
-            break;
-        *got += (size_t)length;
-    }
-    return MR_OK;
+    if (mr__file_read_at(file, bytes, size_bytes, 0, got))
+        return MR_OK;
+    return mr_error_set(MR_E_IO, "reading the header failed: %s", strerror(errno));
 }
 
 static mr_status check_length(int file, const struct mr__npy_header *header)

@@ -6,6 +6,7 @@
 #include "job/output.h"
 
 #include "base/alloc.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -171,16 +172,10 @@ static mr_status write_failure(const struct mr__output *output, uint64_t positio
 static mr_status write_through(struct mr__output *output, const unsigned char *data,
                                size_t size_bytes, uint64_t position)
 {
-    size_t done = 0;
-    while (done < size_bytes) {
-        const ssize_t length = write(output->file, data + done, size_bytes - done);
-        if (length < 0 && errno == EINTR)
-            continue;
-        if (length < 0)
-            return write_failure(output, position + done);
-        done += (size_t)length;
-    }
-    return MR_OK;
+    size_t done;
+    if (mr__file_write(output->file, data, size_bytes, &done))
+        return MR_OK;
+    return write_failure(output, position + done);
 }
 
 static mr_status flush(struct mr__output *output)
@@ -215,14 +210,8 @@ mr_status mr__output_patch(struct mr__output *output, uint64_t offset, const voi
                            size_t size_bytes)
 {
     mr_status status = output->held_bytes ? flush(output) : MR_OK;
-    size_t done = 0;
-    while (!status && done < size_bytes) {
-        const ssize_t length = pwrite(output->file, (const char *)data + done, size_bytes - done,
-                                      (off_t)(offset + done));
-        if (length < 0 && errno != EINTR)
-            return write_failure(output, output->written);
-        done += length > 0 ? (size_t)length : 0;
-    }
+    if (!status && !mr__file_write_at(output->file, data, size_bytes, offset))
+        status = write_failure(output, output->written);
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include "job/source.h"
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "job/npy.h"
 #include "job/remedy.h"
 
@@ -101,20 +102,10 @@ bool mr__source_size(const struct mr__reading *reading, struct mr__source *sourc
 mr_status mr__read_at(int file, const char *label, void *data, size_t size_bytes, uint64_t offset,
                       size_t *got)
 {
-    *got = 0;
-    while (*got < size_bytes) {
-        const ssize_t length =
-            pread(file, (char *)data + *got, size_bytes - *got, (off_t)(offset + *got));
-        if (length < 0 && errno == EINTR)
-            continue;
-        if (length < 0)
-            return mr_error_set(MR_E_IO, "%s: reading at byte %llu failed: %s", label,
-                                (unsigned long long)(offset + *got), strerror(errno));
-        if (!length)
-            break;
-        *got += (size_t)length;
-    }
-    return MR_OK;
+    if (mr__file_read_at(file, data, size_bytes, offset, got))
+        return MR_OK;
+    return mr_error_set(MR_E_IO, "%s: reading at byte %llu failed: %s", label,
+                        (unsigned long long)(offset + *got), strerror(errno));
 }
 
 static mr_status load_array(int file, const char *path, struct mr__item_type *type, void **data,

@@ -6,12 +6,12 @@
  */
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "job/vision_job.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -97,20 +97,6 @@ mr_status mr__vision_folder_open(struct mr__vision_folder *folder, const bool *h
     return make_parts(folder, has_output);
 }
 
-static mr_status write_all(int file, const char *path, const unsigned char *data, size_t size_bytes)
-{
-    while (size_bytes) {
-        const ssize_t length = write(file, data, size_bytes);
-        if (length < 0 && errno == EINTR)
-            continue;
-        if (length < 0)
-            return failure(path, "writing failed");
-        data += length;
-        size_bytes -= (size_t)length;
-    }
-    return MR_OK;
-}
-
 mr_status mr__vision_folder_write(const struct mr__vision_folder *folder, const char *kind,
                                   const char *name, const char *ending, const void *data,
                                   size_t size_bytes)
@@ -122,8 +108,8 @@ mr_status mr__vision_folder_write(const struct mr__vision_folder *folder, const 
     mr_status status = MR_OK;
     if (file < 0)
         status = failure(name, "cannot be written");
-    else
-        status = write_all(file, name, data, size_bytes);
+    else if (!mr__file_write(file, data, size_bytes, NULL))
+        status = failure(name, "writing failed");
     /* Network file systems report a full disk here. */
     if (file >= 0 && close(file) && !status)
         status = failure(name, "writing failed");
@@ -181,19 +167,10 @@ mr_status mr__vision_folder_publish(struct mr__vision_folder *folder, const bool
     return status ? status : move_files(folder->temporary, folder->path);
 }
 
-static int remove_entry(const char *path, const struct stat *facts, int kind, struct FTW *where)
-{
-    (void)facts;
-    (void)kind;
-    (void)where;
-    remove(path);
-    return 0;
-}
-
 void mr__vision_folder_abandon(struct mr__vision_folder *folder)
 {
     if (folder->temporary)
-        nftw(folder->temporary, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        mr__folder_remove(folder->temporary);
     mr__free(folder->temporary);
     folder->temporary = NULL;
 }

@@ -5,6 +5,7 @@
 #include "vision/image_read.h"
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "vision/image_parts.h"
 
 #include <errno.h>
@@ -67,23 +68,6 @@ static mr_status make_room(struct mr__image_file *file, size_t size_bytes)
     return MR_OK;
 }
 
-static mr_status read_all(struct mr__image_file *file, int handle, size_t size_bytes)
-{
-    file->size_bytes = 0;
-    while (file->size_bytes < size_bytes) {
-        const ssize_t length =
-            read(handle, file->bytes + file->size_bytes, size_bytes - file->size_bytes);
-        if (length < 0 && errno == EINTR)
-            continue;
-        if (length < 0)
-            return mr_error_set(MR_E_IO, "cannot be read: %s", strerror(errno));
-        if (!length)
-            break;
-        file->size_bytes += (size_t)length;
-    }
-    return MR_OK;
-}
-
 mr_status mr__image_file_read(struct mr__image_file *file, const char *path, size_t part_bytes)
 {
     size_t size_bytes = 0;
@@ -96,8 +80,8 @@ mr_status mr__image_file_read(struct mr__image_file *file, const char *path, siz
         size_bytes = part_bytes;
     if (!status)
         status = make_room(file, size_bytes);
-    if (!status)
-        status = read_all(file, handle, size_bytes);
+    if (!status && !mr__file_read(handle, file->bytes, size_bytes, &file->size_bytes))
+        status = mr_error_set(MR_E_IO, "cannot be read: %s", strerror(errno));
     close(handle);
     return status;
 }

@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the base promises of memory, clocks, hashes, copies and signals.
+ * What the base promises of memory, clocks, hashes, copies, files and signals.
  */
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/copy.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/numa.h"
 #include "base/signal.h"
 #include "support/unit.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* ---- memory ---- */
 
@@ -99,6 +106,132 @@ static void hash_tells_pieces_apart(void **state)
 
     assert_string_not_equal(first_text, second_text);
     assert_int_equal(MR__HASH_TEXT_BYTES - 1, strlen(first_text));
+}
+
+/* ---- files ---- */
+
+static int open_made(const void *data, size_t size_bytes)
+{
+    char path[] = "/tmp/millrace-file-XXXXXX";
+    const int file = mkstemp(path);
+    assert_true(file >= 0);
+    assert_int_equal(0, unlink(path));
+    size_t done;
+    assert_true(mr__file_write(file, data, size_bytes, &done));
+    assert_int_equal(size_bytes, done);
+    return file;
+}
+
+static void file_is_read_whole_and_in_part(void **state)
+{
+    (void)state;
+    char text[16];
+    size_t got;
+    const int file = open_made("0123456789", 10);
+
+    assert_true(mr__file_write_at(file, "ab", 2, 3));
+    assert_true(mr__file_read_at(file, text, 4, 2, &got));
+    assert_int_equal(4, got);
+    assert_memory_equal("2ab5", text, 4);
+    assert_true(mr__file_read_at(file, text, sizeof text, 8, &got));
+    assert_int_equal(2, got);
+    assert_true(mr__file_read(file, text, sizeof text, &got));
+    assert_int_equal(0, got); /* its own position is the end still */
+    assert_int_equal(0, lseek(file, 0, SEEK_SET));
+    assert_true(mr__file_read(file, text, sizeof text, &got));
+    assert_int_equal(10, got);
+    assert_memory_equal("012ab56789", text, 10);
+    close(file);
+}
+
+enum { PIPED_BYTES = 1 << 20 };
+
+static void *write_pipe(void *context)
+{
+    const int file = *(const int *)context;
+    char *bytes = mr__zalloc(PIPED_BYTES);
+    const bool is_written = mr__file_write(file, bytes, PIPED_BYTES, NULL);
+    close(file);
+    mr__free(bytes);
+    return is_written ? context : NULL;
+}
+
+static void file_read_takes_what_a_pipe_gives_in_pieces(void **state)
+{
+    (void)state;
+    int ends[2];
+    pthread_t thread;
+    char *bytes = mr__zalloc(PIPED_BYTES + 1);
+    assert_int_equal(0, pipe(ends));
+    assert_int_equal(0, pthread_create(&thread, NULL, write_pipe, &ends[1]));
+
+    size_t got;
+    const bool is_read = mr__file_read(ends[0], bytes, PIPED_BYTES + 1, &got);
+    void *is_written;
+    pthread_join(thread, &is_written);
+
+    assert_true(is_read);
+    assert_non_null(is_written);
+    assert_int_equal(PIPED_BYTES, got);
+    close(ends[0]);
+    mr__free(bytes);
+}
+
+static void file_failures_say_how_far_they_came(void **state)
+{
+    (void)state;
+    int ends[2];
+    size_t count;
+    char *bytes = mr__zalloc(PIPED_BYTES);
+    assert_int_equal(0, pipe2(ends, O_NONBLOCK));
+
+    assert_false(mr__file_write(ends[1], bytes, PIPED_BYTES, &count));
+    assert_int_equal(EAGAIN, errno);
+    assert_in_range(count, 1, PIPED_BYTES - 1);
+    size_t got;
+    assert_false(mr__file_read(ends[0], bytes, PIPED_BYTES, &got));
+    assert_int_equal(EAGAIN, errno);
+    assert_int_equal(count, got);
+    assert_false(mr__file_read_at(ends[0], bytes, 1, 0, &got));
+    assert_int_equal(ESPIPE, errno);
+    assert_int_equal(0, got);
+    assert_false(mr__file_write_at(ends[1], bytes, 1, 0));
+    assert_int_equal(ESPIPE, errno);
+    close(ends[0]);
+    close(ends[1]);
+    mr__free(bytes);
+}
+
+static void make_file(const char *path)
+{
+    const int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
+    close(file);
+}
+
+static void folder_goes_with_what_is_in_it_but_not_behind_links(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/millrace-folder-XXXXXX", other[] = "/tmp/millrace-folder-XXXXXX";
+    char below[128], path[128], kept[128];
+    assert_non_null(mkdtemp(folder));
+    assert_non_null(mkdtemp(other));
+    snprintf(below, sizeof below, "%s/below", folder);
+    assert_int_equal(0, mkdir(below, 0700));
+    snprintf(path, sizeof path, "%s/below/file", folder);
+    make_file(path);
+    snprintf(kept, sizeof kept, "%s/kept", other);
+    make_file(kept);
+    snprintf(path, sizeof path, "%s/link", folder);
+    assert_int_equal(0, symlink(other, path));
+
+    mr__folder_remove(folder);
+    const bool is_gone = access(folder, F_OK) != 0, is_kept = access(kept, F_OK) == 0;
+    mr__folder_remove(other);
+
+    assert_true(is_gone);
+    assert_true(is_kept);
+    assert_int_not_equal(0, access(other, F_OK));
 }
 
 /* ---- clocks and signals ---- */
@@ -215,6 +348,10 @@ int main(void)
         cmocka_unit_test(pages_are_zero_and_aligned),
         cmocka_unit_test(streamed_copy_moves_every_byte_at_any_alignment),
         cmocka_unit_test(hash_tells_pieces_apart),
+        cmocka_unit_test(file_is_read_whole_and_in_part),
+        cmocka_unit_test(file_read_takes_what_a_pipe_gives_in_pieces),
+        cmocka_unit_test(file_failures_say_how_far_they_came),
+        cmocka_unit_test(folder_goes_with_what_is_in_it_but_not_behind_links),
         cmocka_unit_test(deadline_ends_with_the_clock),
         cmocka_unit_test(signal_set_before_the_wait_is_not_lost),
         cmocka_unit_test(signal_wait_ends_with_its_deadline),

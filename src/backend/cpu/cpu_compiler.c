@@ -8,11 +8,11 @@
 #include "backend/code_cache.h"
 #include "base/alloc.h"
 #include "base/environment.h"
+#include "base/file.h"
 #include "base/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,17 +192,10 @@ mr_status mr__cpu_folder_create(char **out)
     return status;
 }
 
-static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *place)
-{
-    (void)status, (void)kind, (void)place;
-    remove(path);
-    return 0;
-}
-
 void mr__cpu_folder_destroy(char *folder)
 {
     if (folder)
-        nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+        mr__folder_remove(folder);
     mr__free(folder);
 }
 
