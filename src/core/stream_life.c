@@ -22,7 +22,7 @@ struct mr__stream_life *mr__stream_life_create(uint64_t stream_id, const char *s
     life->stream_id = stream_id;
     life->stream_name = memcpy(life + 1, stream_name, name_bytes);
     snprintf(life->device_id, sizeof life->device_id, "%s", device_id);
-    atomic_flag_clear(&life->is_failing);
+    pthread_mutex_init(&life->failure_lock, NULL);
     pthread_mutex_init(&life->queue_lock, NULL);
     life->queue = queue;
     return life;
@@ -33,23 +33,28 @@ void mr__stream_life_release(struct mr__stream_life *life)
     if (!life || atomic_fetch_sub_explicit(&life->references, 1, memory_order_acq_rel) != 1)
         return;
     pthread_mutex_destroy(&life->queue_lock);
+    pthread_mutex_destroy(&life->failure_lock);
     mr__free(life);
 }
 
 void mr__stream_life_fail(struct mr__stream_life *life, uint64_t sequence, mr_status status,
                           const char *words)
 {
-    if (atomic_flag_test_and_set_explicit(&life->is_failing, memory_order_relaxed))
-        return;
-    life->sequence = sequence;
-    snprintf(life->words, sizeof life->words, "%s", words);
-    atomic_store_explicit(&life->status, status, memory_order_release);
+    pthread_mutex_lock(&life->failure_lock);
+    if (!atomic_load_explicit(&life->status, memory_order_relaxed)) {
+        atomic_store_explicit(&life->sequence, sequence, memory_order_relaxed);
+        snprintf(life->words, sizeof life->words, "%s", words);
+        atomic_store_explicit(&life->status, status, memory_order_release);
+    } else if (sequence < atomic_load_explicit(&life->sequence, memory_order_relaxed)) {
+        atomic_store_explicit(&life->sequence, sequence, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&life->failure_lock);
 }
 
 mr_status mr__stream_life_check_at(const struct mr__stream_life *life, uint64_t sequence)
 {
     const mr_status status = (mr_status)atomic_load_explicit(&life->status, memory_order_acquire);
-    if (!status || sequence < life->sequence)
+    if (!status || sequence < atomic_load_explicit(&life->sequence, memory_order_relaxed))
         return MR_OK;
     return mr_error_set(status, "%s", life->words);
 }
@@ -57,10 +62,11 @@ mr_status mr__stream_life_check_at(const struct mr__stream_life *life, uint64_t 
 void mr__stream_life_run(struct mr__stream_life *life, uint64_t sequence,
                          mr_status (*function)(void *context), void *context)
 {
-    if (atomic_load_explicit(&life->status, memory_order_relaxed))
-        return;
+    mr_status status = mr__stream_life_check(life, sequence);
     mr__error_clear();
-    const mr_status status = function(context);
+    if (status)
+        return;
+    status = function(context);
     if (!status)
         return;
     const char *words = mr_last_error();

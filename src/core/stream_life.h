@@ -23,10 +23,11 @@ struct mr__stream_life {
     /* The latest submission that a look at an event has seen ended; all before it have. */
     _Atomic uint64_t reached;
 
-    /* The first failure. `sequence` and `words` are written once, before `status` is. */
-    _Atomic int status; /* mr_status; 0 while nothing has failed */
-    atomic_flag is_failing;
-    uint64_t sequence; /* of the submission that failed */
+    /* The failure that was seen first. `words` are written once, before `status` is. Failures may be seen
+     * in another order than the stream's: `sequence` is the earliest submission known to have failed. */
+    pthread_mutex_t failure_lock; /* for writing */
+    _Atomic int status;           /* mr_status; 0 while nothing has failed */
+    _Atomic uint64_t sequence;
     char words[MR_ERROR_BYTES];
 
     pthread_mutex_t queue_lock; /* held while `queue` is used by others than the stream's threads */
@@ -46,7 +47,7 @@ static inline struct mr__stream_life *mr__stream_life_retain(struct mr__stream_l
 /* NULL is accepted. */
 void mr__stream_life_release(struct mr__stream_life *life);
 
-/* Keeps `status` and `words` if nothing failed before. Any thread. */
+/* Keeps `status` and `words` if nothing failed before, and `sequence` if it is the earliest. Any thread. */
 void mr__stream_life_fail(struct mr__stream_life *life, uint64_t sequence, mr_status status,
                           const char *words);
 
@@ -76,8 +77,8 @@ static inline mr_status mr__stream_life_check(const struct mr__stream_life *life
     return __builtin_expect(status == MR_OK, 1) ? MR_OK : mr__stream_life_check_at(life, sequence);
 }
 
-/* Runs a host function of submission `sequence`, on a thread of the backend, unless something failed
- * before; its failure becomes the stream's. */
+/* Runs a host function of submission `sequence`, on a thread of the backend, unless something before it
+ * in the stream failed; its failure becomes the stream's. */
 void mr__stream_life_run(struct mr__stream_life *life, uint64_t sequence,
                          mr_status (*function)(void *context), void *context);
 

@@ -6,6 +6,8 @@
 #include "core/relay.h"
 #include "core/stream.h"
 
+#include <sched.h>
+
 static mr_device *alpha, *beta;
 static mr_stream *source, *target;
 static mr_event *event;
@@ -91,6 +93,76 @@ static void a_failure_crosses_before_the_gate_opens(void **state)
     assert_words("sensor 4 is gone");
     assert_words("alpha:0");
     assert_int_equal(count, 0);
+}
+
+/* ---- failures that are seen out of the target's order ---- */
+
+/* The target waits for the source, runs a function and is noted; then for another stream, which breaks
+ * while the target has not come to the first of it. */
+struct crossed {
+    mr_stream *other;
+    mr_event *others, *noted;
+    int before, after;
+};
+
+static void cross_twice(struct crossed *crossed)
+{
+    static int sink;
+    *crossed = (struct crossed){ 0 };
+    assert_ok(mr_stream_create(alpha, NULL, &crossed->other));
+    assert_ok(mr_event_create(alpha, NULL, &crossed->others));
+    assert_ok(mr_event_create(beta, NULL, &crossed->noted));
+    record_held_work();
+    scripted_hold(target);
+    scripted_hold(crossed->other);
+    assert_ok(mr_stream_call(crossed->other, count_up, &sink));
+    assert_ok(mr_event_record(crossed->others, crossed->other));
+
+    assert_ok(mr_stream_wait_event(target, event));
+    assert_ok(mr_stream_call(target, count_up, &crossed->before));
+    assert_ok(mr_event_record(crossed->noted, target));
+    assert_ok(mr_stream_wait_event(target, crossed->others));
+    assert_ok(mr_stream_call(target, count_up, &crossed->after));
+    scripted_break(crossed->other, MR_E_DEVICE);
+    scripted_let_go(crossed->other);
+    while (mr_stream_failure(target) == MR_OK)
+        sched_yield();
+}
+
+static void end_crossed(struct crossed *crossed)
+{
+    scripted_break(crossed->other, MR_OK);
+    mr_event_destroy(crossed->noted);
+    mr_event_destroy(crossed->others);
+    mr_stream_destroy(crossed->other);
+}
+
+static void what_is_before_a_failure_runs(void **state)
+{
+    struct crossed crossed;
+    (void)state;
+    cross_twice(&crossed);
+    scripted_let_go(source);
+    scripted_let_go(target);
+    assert_ok(mr_event_wait(crossed.noted));
+    assert_int_equal(crossed.before, 1);
+    assert_status(MR_E_DEVICE, mr_stream_wait(target));
+    assert_int_equal(crossed.after, 0);
+    end_crossed(&crossed);
+}
+
+static void an_earlier_failure_counts_though_it_is_seen_later(void **state)
+{
+    struct crossed crossed;
+    (void)state;
+    cross_twice(&crossed);
+    scripted_break(source, MR_E_DEVICE);
+    scripted_let_go(source);
+    scripted_let_go(target);
+    assert_status(MR_E_DEVICE, mr_event_wait(crossed.noted));
+    assert_int_equal(crossed.before, 0);
+    scripted_break(source, MR_OK);
+    end_crossed(&crossed);
 }
 
 static void a_failure_after_the_event_does_not_cross(void **state)
@@ -199,6 +271,8 @@ int main(void)
         TEST(a_stream_waits_for_another_backend),
         TEST(a_wait_between_backends_is_not_repeated),
         TEST(a_failure_crosses_before_the_gate_opens),
+        TEST(what_is_before_a_failure_runs),
+        TEST(an_earlier_failure_counts_though_it_is_seen_later),
         TEST(a_failure_after_the_event_does_not_cross),
         TEST(a_broken_point_crosses),
         TEST(the_event_may_go_before_it_fires),
