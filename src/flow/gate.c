@@ -5,6 +5,7 @@
 #include "flow/gate.h"
 
 #include "base/clock.h"
+#include "base/signal.h"
 
 #include <errno.h>
 
@@ -65,22 +66,13 @@ void mr__gate_notify(struct mr__gate *gate, bool is_for_all)
         pthread_cond_signal(&gate->changed);
 }
 
-static void pause_briefly(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ __volatile__("yield");
-#endif
-}
-
 /* The lock orders what the change stands for, so the look itself need not. */
 static bool look_for_change(struct mr__gate *gate, pthread_mutex_t *lock)
 {
     const uint32_t seen = change_count(gate);
     pthread_mutex_unlock(lock);
     for (int i = 0; i < LOOK_COUNT && change_count(gate) == seen; i++)
-        pause_briefly();
+        mr__relax();
     pthread_mutex_lock(lock);
     return change_count(gate) != seen;
 }

@@ -5,19 +5,11 @@
 #include "flow/pipeline_bell.h"
 
 #include "base/clock.h"
+#include "base/signal.h"
 
 /* A hand-over between two running threads takes about a microsecond; looking for much longer takes
  * the core from the thread that is waited for when cores are few. */
 enum { LOOKS = 100 };
-
-static void pause_briefly(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 
 void mr__bell_init(struct mr__bell *bell)
 {
@@ -48,7 +40,7 @@ static bool look(mr__bell_test test, void *context)
     for (int i = 0; i < LOOKS; i++) {
         if (test(context))
             return true;
-        pause_briefly();
+        mr__relax();
     }
     return false;
 }
