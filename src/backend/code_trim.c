@@ -47,14 +47,9 @@ static bool is_temporary_name(const char *name)
 
 static bool add_entry(struct entries *entries, const char *name, const struct stat *status)
 {
-    if (entries->count == entries->capacity) {
-        const size_t capacity = entries->capacity ? 2 * entries->capacity : 64;
-        struct entry *list = mr__resize_array(entries->list, capacity, sizeof *list);
-        if (!list)
-            return false;
-        entries->list = list;
-        entries->capacity = capacity;
-    }
+    if (!mr__grow_array(&entries->list, sizeof *entries->list, entries->count + 1,
+                        &entries->capacity))
+        return false;
     struct entry *entry = &entries->list[entries->count++];
     memcpy(entry->name, name, MR__HASH_TEXT_BYTES);
     entry->used = status->st_mtim;

@@ -12,6 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+enum { FIRST_CAPACITY = 8 };
+
 /* Zero: never fail. Otherwise the number of allocations up to and including the one that fails. */
 static _Atomic uint64_t fail_countdown;
 static _Atomic int fail_is_lasting;
@@ -77,6 +79,23 @@ void *mr__resize_array(void *block, size_t count, size_t size_bytes)
     if (must_fail() || __builtin_mul_overflow(count, size_bytes, &total))
         return NULL;
     return realloc(block, total ? total : 1);
+}
+
+int mr__grow_array(void *array, size_t size_bytes, size_t count, size_t *capacity)
+{
+    if (count <= *capacity)
+        return 1;
+    size_t wanted = *capacity ? *capacity : FIRST_CAPACITY;
+    while (wanted < count)
+        wanted = wanted <= SIZE_MAX / 2 ? 2 * wanted : count;
+    void *block; /* whatever it points to */
+    memcpy(&block, array, sizeof block);
+    block = mr__resize_array(block, wanted, size_bytes);
+    if (!block)
+        return 0;
+    memcpy(array, &block, sizeof block);
+    *capacity = wanted;
+    return 1;
 }
 
 char *mr__copy_text(const char *text)

@@ -19,6 +19,9 @@ void *mr__zalloc_aligned(size_t alignment, size_t size_bytes);
 void *mr__alloc_aligned(size_t alignment, size_t size_bytes);
 /* As realloc of an array; new bytes are undefined. The old block lives on when it fails. */
 void *mr__resize_array(void *block, size_t count, size_t size_bytes);
+/* Room for `count` elements in an array that grows: `array` is where the pointer to it stands. Doubles
+ * where there is too little. 0 when memory is out; the array is as it was then. */
+int mr__grow_array(void *array, size_t size_bytes, size_t count, size_t *capacity);
 /* NULL gives NULL. */
 char *mr__copy_text(const char *text);
 /* printf into a fresh string. */

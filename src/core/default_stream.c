@@ -198,15 +198,10 @@ mr_status mr_stream_push(mr_stream *stream)
     if (status)
         return status;
 
-    if (thread->pushed_count == thread->pushed_capacity) {
-        const size_t capacity = thread->pushed_capacity ? 2 * thread->pushed_capacity : 4;
-        mr_stream **pushed = mr__resize_array(thread->pushed, capacity, sizeof *pushed);
-        if (!pushed)
-            return mr_error_set(MR_E_NO_MEMORY, "mr_stream_push: out of memory at depth %zu",
-                                thread->pushed_count);
-        thread->pushed = pushed;
-        thread->pushed_capacity = capacity;
-    }
+    if (!mr__grow_array(&thread->pushed, sizeof(mr_stream *), thread->pushed_count + 1,
+                        &thread->pushed_capacity))
+        return mr_error_set(MR_E_NO_MEMORY, "mr_stream_push: out of memory at depth %zu",
+                            thread->pushed_count);
     thread->pushed[thread->pushed_count++] = stream;
     return MR_OK;
 }

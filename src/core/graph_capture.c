@@ -300,14 +300,9 @@ void mr__capture_forget_event(mr_event *event)
 /* A copy of the stream's clock among the marks. False when memory is out. */
 static bool add_mark(struct mr__capture *capture, const mr_stream *stream)
 {
-    if (capture->mark_count == capture->mark_capacity) {
-        const size_t capacity = capture->mark_capacity ? 2 * capture->mark_capacity : 8;
-        struct clock *marks = mr__resize_array(capture->marks, capacity, sizeof *marks);
-        if (!marks)
-            return false;
-        capture->marks = marks;
-        capture->mark_capacity = capacity;
-    }
+    if (!mr__grow_array(&capture->marks, sizeof *capture->marks, capture->mark_count + 1,
+                        &capture->mark_capacity))
+        return false;
     struct clock *mark = &capture->marks[capture->mark_count];
     *mark = (struct clock){ 0 };
     if (!clock_merge(mark, &capture->captured[stream->capture_index].known))

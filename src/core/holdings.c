@@ -36,23 +36,6 @@ void mr__holdings_release(struct mr__holdings *holdings)
     mr__free(holdings);
 }
 
-/* Room for `count` elements; doubles. `*capacity` is written last. */
-static bool grow(void *array, size_t element_bytes, size_t count, size_t *capacity)
-{
-    if (count <= *capacity)
-        return true;
-    size_t wanted = *capacity ? *capacity : FIRST_CAPACITY;
-    while (wanted < count)
-        wanted *= 2;
-    void **place = array;
-    void *larger = mr__resize_array(*place, wanted, element_bytes);
-    if (!larger)
-        return false;
-    *place = larger;
-    *capacity = wanted;
-    return true;
-}
-
 /* ---- distinct buffers ---- */
 
 static size_t slot_of(const struct mr__holdings *holdings, const mr_buffer *buffer)
@@ -91,11 +74,12 @@ static bool grow_buffers(struct mr__holdings *holdings)
     size_t capacity = holdings->buffer_capacity;
     if (holdings->buffer_count < capacity)
         return true;
-    if (!grow(&holdings->buffers, sizeof *holdings->buffers, holdings->buffer_count + 1, &capacity))
+    if (!mr__grow_array(&holdings->buffers, sizeof *holdings->buffers, holdings->buffer_count + 1,
+                        &capacity))
         return false;
     capacity = holdings->buffer_capacity;
-    return grow(&holdings->accesses, sizeof *holdings->accesses, holdings->buffer_count + 1,
-                &capacity) &&
+    return mr__grow_array(&holdings->accesses, sizeof *holdings->accesses,
+                          holdings->buffer_count + 1, &capacity) &&
            (holdings->buffer_capacity = capacity);
 }
 
@@ -163,8 +147,8 @@ void mr__holdings_remove_buffer(struct mr__holdings *holdings, mr_buffer *buffer
 
 bool mr__holdings_add_call(struct mr__holdings *holdings, struct mr__graph_call *call)
 {
-    if (!grow(&holdings->calls, sizeof *holdings->calls, holdings->call_count + 1,
-              &holdings->call_capacity))
+    if (!mr__grow_array(&holdings->calls, sizeof *holdings->calls, holdings->call_count + 1,
+                        &holdings->call_capacity))
         return false;
     holdings->calls[holdings->call_count++] = call;
     return true;
@@ -177,10 +161,10 @@ void mr__holdings_drop_call(struct mr__holdings *holdings)
 
 bool mr__holdings_reserve_node(struct mr__holdings *holdings, size_t use_count)
 {
-    return grow(&holdings->nodes, sizeof *holdings->nodes, holdings->node_count + 1,
-                &holdings->node_capacity) &&
-           grow(&holdings->uses, sizeof *holdings->uses, holdings->use_count + use_count,
-                &holdings->use_capacity);
+    return mr__grow_array(&holdings->nodes, sizeof *holdings->nodes, holdings->node_count + 1,
+                          &holdings->node_capacity) &&
+           mr__grow_array(&holdings->uses, sizeof *holdings->uses, holdings->use_count + use_count,
+                          &holdings->use_capacity);
 }
 
 void mr__holdings_add_node(struct mr__holdings *holdings, mr_kernel *kernel, mr_buffer *const *uses)

@@ -50,15 +50,10 @@ static bool add_path(struct files_source *self, char *path)
 {
     if (!path)
         return false;
-    if (self->path_count == self->path_capacity) {
-        const size_t capacity = self->path_capacity ? self->path_capacity * 2 : 64;
-        char **paths = mr__resize_array(self->paths, capacity, sizeof *paths);
-        if (!paths) {
-            mr__free(path);
-            return false;
-        }
-        self->paths = paths;
-        self->path_capacity = capacity;
+    if (!mr__grow_array(&self->paths, sizeof *self->paths, self->path_count + 1,
+                        &self->path_capacity)) {
+        mr__free(path);
+        return false;
     }
     self->paths[self->path_count++] = path;
     return true;

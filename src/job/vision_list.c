@@ -26,15 +26,8 @@
 
 bool mr__vision_list_add(struct mr__vision_list *list, const char *path, size_t length)
 {
-    if (list->count == list->capacity) {
-        const size_t capacity = list->capacity ? list->capacity * 2 : 64;
-        struct mr__vision_record *records =
-            mr__resize_array(list->records, capacity, sizeof *records);
-        if (!records)
-            return false;
-        list->records = records;
-        list->capacity = capacity;
-    }
+    if (!mr__grow_array(&list->records, sizeof *list->records, list->count + 1, &list->capacity))
+        return false;
     struct mr__vision_record *record = &list->records[list->count];
     *record = (struct mr__vision_record){ .path = mr__arena_copy(&list->texts, path, length) };
     list->count += record->path != NULL;

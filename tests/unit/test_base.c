@@ -49,6 +49,31 @@ static void allocation_of_an_array_too_large_to_count_fails(void **state)
     assert_null(mr__map_pages(SIZE_MAX));
 }
 
+static void array_grows_and_is_kept_when_it_cannot(void **state)
+{
+    (void)state;
+    uint32_t *numbers = NULL;
+    size_t capacity = 0;
+    for (uint32_t i = 0; i < 100; i++) {
+        assert_true(mr__grow_array(&numbers, sizeof *numbers, i + 1, &capacity));
+        numbers[i] = i;
+    }
+    const uint32_t *before = numbers;
+    const size_t room = capacity;
+    assert_false(mr__grow_array(&numbers, sizeof *numbers, SIZE_MAX, &capacity));
+    mr__alloc_fail_at(1, 1);
+    assert_true(mr__grow_array(&numbers, sizeof *numbers, room, &capacity));
+    assert_false(mr__grow_array(&numbers, sizeof *numbers, room + 1, &capacity));
+    mr__alloc_fail_at(0, 0);
+
+    assert_in_range(room, 100, 200);
+    assert_int_equal(room, capacity);
+    assert_ptr_equal(before, numbers);
+    for (uint32_t i = 0; i < 100; i++)
+        assert_int_equal(i, numbers[i]);
+    mr__free(numbers);
+}
+
 static void pages_are_zero_and_aligned(void **state)
 {
     const size_t huge = 2 << 20;
@@ -345,6 +370,7 @@ int main(void)
         cmocka_unit_test(thread_comes_back_from_a_node),
         cmocka_unit_test(allocation_fails_when_the_countdown_ends),
         cmocka_unit_test(allocation_of_an_array_too_large_to_count_fails),
+        cmocka_unit_test(array_grows_and_is_kept_when_it_cannot),
         cmocka_unit_test(pages_are_zero_and_aligned),
         cmocka_unit_test(streamed_copy_moves_every_byte_at_any_alignment),
         cmocka_unit_test(hash_tells_pieces_apart),

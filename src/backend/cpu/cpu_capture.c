@@ -28,15 +28,7 @@ static mr_status no_memory(void)
 /* Room for `count` nodes; so the later changes cannot fail. */
 static bool reserve_place(struct cpu_frontier *place, size_t count)
 {
-    if (count <= place->capacity)
-        return true;
-    const size_t capacity = count > 2 * place->capacity ? count : 2 * place->capacity;
-    uint32_t *nodes = mr__resize_array(place->nodes, capacity, sizeof *nodes);
-    if (!nodes)
-        return false;
-    place->nodes = nodes;
-    place->capacity = capacity;
-    return true;
+    return mr__grow_array(&place->nodes, sizeof *place->nodes, count, &place->capacity);
 }
 
 /* Both are ascending; `place` has room for both. Merges from the end. */

@@ -27,26 +27,11 @@ static bool grow_flat(struct cpu_flat *flat)
     return true;
 }
 
-/* Room for `count` more entries of `after`. */
-static bool grow_after(struct cpu_flat *flat, size_t count)
-{
-    if (flat->after_count + count <= flat->after_capacity)
-        return true;
-    size_t capacity = flat->after_capacity ? 2 * flat->after_capacity : 16;
-    if (capacity < flat->after_count + count)
-        capacity = flat->after_count + count;
-    uint32_t *after = mr__resize_array(flat->after, capacity, sizeof *after);
-    if (!after)
-        return false;
-    flat->after = after;
-    flat->after_capacity = capacity;
-    return true;
-}
-
 /* Begins a node whose `after` follow; its number from 1, 0 when memory is out. */
 static uint32_t add_node(struct cpu_flat *flat, struct cpu_record *record, size_t after_count)
 {
-    if (!grow_flat(flat) || !grow_after(flat, after_count))
+    if (!grow_flat(flat) || !mr__grow_array(&flat->after, sizeof *flat->after,
+                                            flat->after_count + after_count, &flat->after_capacity))
         return 0;
     flat->records[flat->count] = record;
     flat->first_after[flat->count] = (uint32_t)flat->after_count;

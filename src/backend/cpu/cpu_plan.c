@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARENA_BLOCK_BYTES = 8192 - 64, FIRST_CAPACITY = 16 };
+enum { ARENA_BLOCK_BYTES = 8192 - 64 };
 
 /* ---- arenas ---- */
 
@@ -96,19 +96,6 @@ void mr__cpu_plan_size(const struct mr_plan *base, size_t *node_count, size_t *e
     *edge_count = plan->edge_count;
 }
 
-static bool grow_nodes(struct cpu_plan *plan)
-{
-    if (plan->node_count < plan->node_capacity)
-        return true;
-    const size_t capacity = plan->node_capacity ? 2 * plan->node_capacity : FIRST_CAPACITY;
-    struct cpu_node *nodes = mr__resize_array(plan->nodes, capacity, sizeof *nodes);
-    if (!nodes)
-        return false;
-    plan->nodes = nodes;
-    plan->node_capacity = capacity;
-    return true;
-}
-
 static int compare_nodes(const void *a, const void *b)
 {
     const uint32_t first = *(const uint32_t *)a, second = *(const uint32_t *)b;
@@ -132,7 +119,8 @@ struct cpu_node *mr__cpu_plan_reserve(struct cpu_plan *plan, uint32_t kind, size
 {
     struct cpu_record *record = NULL;
     uint32_t *nodes = NULL;
-    bool is_complete = grow_nodes(plan);
+    bool is_complete = mr__grow_array(&plan->nodes, sizeof *plan->nodes, plan->node_count + 1,
+                                      &plan->node_capacity);
     if (is_complete && kind) {
         record = mr__cpu_arena_take(&plan->arena, size_bytes);
         is_complete = record;
