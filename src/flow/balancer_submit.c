@@ -294,6 +294,16 @@ mr_status mr_balancer_drain(mr_balancer *balancer, uint64_t timeout_ns)
     return status;
 }
 
+/* Tasks in flight are let be, but not what waits until they have been given to a stream. */
+static void cancel_followers(struct mr__balancer_worker *worker)
+{
+    for (uint32_t i = 0; i < worker->count; i++) {
+        const mr_future *task = mr__balancer_slot_at(worker, i)->task;
+        while (task->followers)
+            mr__task_cancel(task->followers->owner, MR_E_CANCELLED, NULL);
+    }
+}
+
 size_t mr_balancer_cancel(mr_balancer *balancer)
 {
     if (!balancer)
@@ -302,6 +312,8 @@ size_t mr_balancer_cancel(mr_balancer *balancer)
     const uint64_t before = balancer->statistics.cancelled;
     for (mr_future *task; (task = mr__task_next_ready(balancer, NULL));)
         mr__task_cancel(task, MR_E_CANCELLED, NULL);
+    for (uint32_t i = 0; i < balancer->worker_count; i++)
+        cancel_followers(&balancer->workers[i]);
     const size_t count = (size_t)(balancer->statistics.cancelled - before);
     mr__balancer_drive(balancer, 1);
     pthread_mutex_unlock(&balancer->lock);

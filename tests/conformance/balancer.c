@@ -537,6 +537,39 @@ static void balancer_cancels_what_waits(mr_device *device)
     latch_fini(&latch);
 }
 
+static mr_status submit_cancel(void *context, const mr_task_call *call)
+{
+    (void)call;
+    CHECK_EQ(2, mr_balancer_cancel(context));
+    return MR_OK;
+}
+
+/* The task that cancels is with a worker, and has not yet let go of what comes after it. */
+static void balancer_cancels_what_comes_after_a_task_in_flight(mr_device *device)
+{
+    struct latch latch;
+    latch_init(&latch);
+    mr_balancer *balancer = make_balancer(device, 1, (mr_balancer_options){ .depth = 1 });
+    struct work held = { .latch = &latch }, works[2] = { 0 };
+    mr_future *first = submit(balancer, task_of(&held)), *futures[2];
+    mr_future *cancelling =
+        submit(balancer, (mr_task){ .submit = submit_cancel, .context = balancer });
+    for (int i = 0; i < 2; i++) {
+        mr_task task = task_of(&works[i]);
+        task.after = i ? &futures[0] : &cancelling;
+        task.after_count = 1;
+        futures[i] = submit(balancer, task);
+    }
+    latch_open(&latch);
+    check_ends(MR_OK, first);
+    check_ends(MR_OK, cancelling);
+    check_ends(MR_E_CANCELLED, futures[0]);
+    check_ends(MR_E_CANCELLED, futures[1]);
+    CHECK_EQ(0, works[0].runs + works[1].runs);
+    mr_balancer_destroy(balancer);
+    latch_fini(&latch);
+}
+
 static void count_done(void *context, const mr_task_result *result)
 {
     (void)result;
@@ -586,6 +619,7 @@ static const struct suite_test tests[] = {
     SUITE_TEST(balancer_has_a_limit),
     SUITE_TEST(balancer_submit_waits_for_a_place),
     SUITE_TEST(balancer_cancels_what_waits),
+    SUITE_TEST(balancer_cancels_what_comes_after_a_task_in_flight),
     SUITE_TEST(balancer_may_be_destroyed_at_any_time),
 };
 
