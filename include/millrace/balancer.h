@@ -17,8 +17,9 @@
  *            mr_balancer_submit and taken by mr_future_release, before or after the balancer ends.
  *            Contexts are borrowed until the task has ended. Devices outlive the balancer.
  * Threads    Every call is [any thread]. Tasks and `done` functions are called by one thread at a
- *            time: one that is inside a call of the balancer, or the balancer's own. They may call
- *            mr_balancer_submit, and nothing here that waits.
+ *            time: one that is inside a call of the balancer, or the balancer's own. Inside them,
+ *            mr_balancer_submit never waits (with MR_ADMIT_WAITING it goes past task_limit), calls that
+ *            would wait answer MR_E_STATE, and mr_balancer_destroy does nothing.
  * Errors     A task fails when its function reports failure or its stream fails; the balancer goes on.
  *            A stream that failed is replaced. What was in flight behind the failure on that stream
  *            fails with it (it may or may not have run), or is tried again on another worker where
@@ -148,7 +149,8 @@ MR_API MR_MUST_USE mr_status mr_balancer_next(mr_balancer *balancer, uint64_t ti
                                               mr_task_result *result);
 
 /* Waits until every task submitted so far has ended. Answers, once, the first failure that nobody was
- * told: of a task without future and `done`, with MR_RESULTS_NONE. May block. */
+ * told: of a task without future and `done`, with MR_RESULTS_NONE. MR_E_TIMEOUT (MR_E_BUSY with a
+ * timeout of 0): some have not ended. May block. */
 MR_API MR_MUST_USE mr_status mr_balancer_drain(mr_balancer *balancer, uint64_t timeout_ns);
 
 /* Every task that still waits ends with MR_E_CANCELLED; answers how many. What is in flight goes on.

@@ -231,9 +231,20 @@ static void stop_service(mr_balancer *balancer)
         pthread_join(balancer->service, NULL);
 }
 
+/* Then the words say why it is still there, and the device cannot be closed. */
+static bool is_inside(mr_balancer *balancer)
+{
+    pthread_mutex_lock(&balancer->lock);
+    const bool is_inside = mr__balancer_is_inside(balancer);
+    pthread_mutex_unlock(&balancer->lock);
+    if (is_inside)
+        (void)mr__balancer_refuse_inside("mr_balancer_destroy");
+    return is_inside;
+}
+
 void mr_balancer_destroy(mr_balancer *balancer)
 {
-    if (!balancer)
+    if (!balancer || is_inside(balancer))
         return;
     /* A task that ends may have its `done` submit another: again, until nothing is left. */
     do

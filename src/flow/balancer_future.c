@@ -25,11 +25,13 @@ static mr_status wait_for(const char *call, mr_future *future, uint64_t timeout_
     mr_status status;
     if (mr__balancer_wait(balancer, has_ended, future, &patience))
         status = mr__task_say(future);
-    else if (timeout_ns)
+    else if (!timeout_ns)
+        status = MR_E_BUSY;
+    else if (mr__balancer_is_inside(balancer))
+        status = mr__balancer_refuse_inside(call);
+    else
         status = mr_error_set(MR_E_TIMEOUT, "%s: task %llu has not ended within the time given",
                               call, (unsigned long long)future->sequence);
-    else
-        status = MR_E_BUSY;
     pthread_mutex_unlock(&balancer->lock);
     return status;
 }

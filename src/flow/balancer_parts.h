@@ -217,7 +217,9 @@ typedef bool (*mr__balancer_test)(mr_balancer *balancer, void *context);
 bool mr__balancer_wait(mr_balancer *balancer, mr__balancer_test test, void *context,
                        const struct mr__patience *patience);
 void *mr__balancer_serve(void *balancer);
-/* The caller is the thread that drives: it is inside a task's or a `done` function. */
+/* The caller is the thread that drives: it is inside a task's or a `done` function. Waiting there would
+ * never end, so mr__balancer_wait only asks, and the call is refused: MR_E_STATE. */
 bool mr__balancer_is_inside(const mr_balancer *balancer);
+mr_status mr__balancer_refuse_inside(const char *call);
 
 #endif

@@ -90,14 +90,17 @@ static bool has_room(mr_balancer *balancer, void *context)
     return balancer->unfinished + balancer->untaken < balancer->task_limit || !balancer->unfinished;
 }
 
+/* Who is inside a task cannot wait: there the limit is left aside. */
 static mr_status find_place(mr_balancer *balancer)
 {
-    if (balancer->unfinished + balancer->untaken < balancer->task_limit ||
-        mr__balancer_is_inside(balancer))
+    if (balancer->unfinished + balancer->untaken < balancer->task_limit)
         return MR_OK;
     const struct mr__patience forever = mr__patience_begin(MR_FOREVER);
-    if (balancer->admission == MR_ADMIT_WAITING)
+    if (balancer->admission == MR_ADMIT_WAITING) {
+        if (mr__balancer_is_inside(balancer))
+            return MR_OK;
         (void)mr__balancer_wait(balancer, has_room, NULL, &forever);
+    }
     if (balancer->unfinished + balancer->untaken < balancer->task_limit)
         return MR_OK;
     return mr_error_set(MR_E_BUSY,
@@ -230,10 +233,13 @@ static mr_status next_result(mr_balancer *balancer, uint64_t timeout_ns, mr_task
                             "mr_balancer_next: balancer '%s' keeps no results; create it with "
                             "results in order or as completed",
                             balancer->name);
-    if (!mr__balancer_wait(balancer, has_result, NULL, &patience))
+    if (!mr__balancer_wait(balancer, has_result, NULL, &patience)) {
+        if (timeout_ns && mr__balancer_is_inside(balancer))
+            return mr__balancer_refuse_inside("mr_balancer_next");
         return timeout_ns
                    ? mr_error_set(MR_E_TIMEOUT, "mr_balancer_next: no result within the time given")
                    : MR_E_BUSY;
+    }
     if (!balancer->result_list.first)
         return MR_END;
     take_result(balancer, result);
@@ -285,11 +291,13 @@ mr_status mr_balancer_drain(mr_balancer *balancer, uint64_t timeout_ns)
     mr_status status = MR_OK;
     if (mr__balancer_wait(balancer, is_finished, NULL, &patience))
         status = tell_untold(balancer);
+    else if (!timeout_ns)
+        status = MR_E_BUSY;
+    else if (mr__balancer_is_inside(balancer))
+        status = mr__balancer_refuse_inside("mr_balancer_drain");
     else
-        status = timeout_ns
-                     ? mr_error_set(MR_E_TIMEOUT, "mr_balancer_drain: %u tasks have not ended",
-                                    balancer->unfinished)
-                     : MR_E_BUSY;
+        status = mr_error_set(MR_E_TIMEOUT, "mr_balancer_drain: %u tasks have not ended",
+                              balancer->unfinished);
     pthread_mutex_unlock(&balancer->lock);
     return status;
 }

@@ -19,6 +19,14 @@ bool mr__balancer_is_inside(const mr_balancer *balancer)
     return balancer->is_driven && pthread_equal(balancer->driver, pthread_self());
 }
 
+mr_status mr__balancer_refuse_inside(const char *call)
+{
+    return mr_error_set(MR_E_STATE,
+                        "%s: was called inside a task's or a `done` function, for whose return the "
+                        "balancer waits itself; call it outside",
+                        call);
+}
+
 /* ---- watching ---- */
 
 /* The worker that will have nothing to do first: its oldest task's event is the one to watch. */
@@ -81,8 +89,10 @@ static void nap(mr_balancer *balancer, struct mr__gate *gate, uint64_t limit_ns)
 bool mr__balancer_wait(mr_balancer *balancer, mr__balancer_test test, void *context,
                        const struct mr__patience *patience)
 {
-    balancer->waiter_count++;
     bool holds = test(balancer, context);
+    if (mr__balancer_is_inside(balancer))
+        return holds;
+    balancer->waiter_count++;
     while (!holds) {
         if (!balancer->is_driven) {
             balancer->next_look_ns = 0;

@@ -226,6 +226,88 @@ static void balancer_goes_on_by_itself(mr_device *device)
     CHECK_EQ(0, sem_destroy(&done));
 }
 
+struct inside {
+    mr_balancer *balancer;
+    mr_future *own;
+    uint32_t calls;
+};
+
+static const mr_task empty_task = { .submit = submit_nothing };
+
+/* Neither this task nor the one that it submits can end while it waits. */
+static mr_status submit_waiting(void *context, const mr_task_call *call)
+{
+    (void)call;
+    struct inside *inside = context;
+    mr_task_result result;
+    CHECK_OK(mr_balancer_submit(inside->balancer, &empty_task, NULL));
+    CHECK_STATUS(MR_E_STATE, mr_balancer_drain(inside->balancer, MR_FOREVER));
+    CHECK_SAYS("inside a task", mr_last_error());
+    CHECK_STATUS(MR_E_BUSY, mr_balancer_drain(inside->balancer, 0));
+    CHECK_STATUS(MR_E_STATE, mr_balancer_next(inside->balancer, MR_FOREVER, &result));
+    CHECK_STATUS(MR_E_BUSY, mr_balancer_next(inside->balancer, 0, &result));
+    CHECK_STATUS(MR_E_STATE, mr_future_wait(inside->own));
+    CHECK_STATUS(MR_E_STATE, mr_future_wait_for(inside->own, 1));
+    CHECK_STATUS(MR_E_BUSY, mr_future_query(inside->own));
+    mr_balancer_destroy(inside->balancer);
+    CHECK_SAYS("mr_balancer_destroy", mr_last_error());
+    inside->calls++;
+    return MR_OK;
+}
+
+static void wait_when_done(void *context, const mr_task_result *result)
+{
+    struct inside *inside = context;
+    CHECK_OK(result->status);
+    CHECK_OK(mr_future_wait(inside->own)); /* which has ended */
+    CHECK_STATUS(MR_E_STATE, mr_balancer_drain(inside->balancer, MR_FOREVER));
+    mr_balancer_destroy(inside->balancer);
+    inside->calls++;
+}
+
+static void balancer_refuses_to_wait_inside_a_task(mr_device *device)
+{
+    mr_balancer *balancer =
+        make_balancer(device, 1, (mr_balancer_options){ .results = MR_RESULTS_IN_ORDER });
+    struct inside inside = { .balancer = balancer };
+    const mr_task task = { .submit = submit_waiting, .done = wait_when_done, .context = &inside };
+    CHECK_OK(mr_balancer_submit(balancer, &task, &inside.own));
+    mr_task_result result;
+    CHECK_OK(mr_balancer_next(balancer, MR_FOREVER, &result));
+    CHECK_EQ(1, result.sequence);
+    CHECK_OK(mr_balancer_drain(balancer, MR_FOREVER));
+    CHECK_EQ(2, inside.calls);
+    mr_future_release(inside.own);
+    mr_balancer_destroy(balancer);
+}
+
+static mr_status submit_two_more(void *context, const mr_task_call *call)
+{
+    (void)call;
+    struct inside *inside = context;
+    const mr_status first = mr_balancer_submit(inside->balancer, &empty_task, NULL);
+    return first ? first : mr_balancer_submit(inside->balancer, &empty_task, NULL);
+}
+
+/* Where it would wait it goes past the limit, where it fails there it fails here. */
+static void balancer_never_waits_for_a_place_inside_a_task(mr_device *device)
+{
+    for (int is_failing = 0; is_failing < 2; is_failing++) {
+        mr_balancer *balancer = make_balancer(
+            device, 1,
+            (mr_balancer_options){ .task_limit = 2,
+                                   .admission = is_failing ? MR_ADMIT_FAILING : MR_ADMIT_WAITING });
+        struct inside inside = { .balancer = balancer };
+        check_ends(is_failing ? MR_E_BUSY : MR_OK,
+                   submit(balancer, (mr_task){ .submit = submit_two_more, .context = &inside }));
+        CHECK_OK(mr_balancer_drain(balancer, MR_FOREVER));
+        mr_balancer_statistics statistics;
+        mr_balancer_measure(balancer, &statistics);
+        CHECK_EQ(is_failing ? 2 : 3, statistics.submitted);
+        mr_balancer_destroy(balancer);
+    }
+}
+
 /* ---- order ---- */
 
 static void balancer_gives_by_priority(mr_device *device)
@@ -605,6 +687,8 @@ static const struct suite_test tests[] = {
     SUITE_TEST(balancer_gives_results_as_completed),
     SUITE_TEST(balancer_takes_tasks_from_done_functions),
     SUITE_TEST(balancer_goes_on_by_itself),
+    SUITE_TEST(balancer_refuses_to_wait_inside_a_task),
+    SUITE_TEST(balancer_never_waits_for_a_place_inside_a_task),
     SUITE_TEST(balancer_gives_by_priority),
     SUITE_TEST(balancer_orders_tasks_after_others),
     SUITE_TEST(balancer_mixes_the_cpu_with_a_device),
