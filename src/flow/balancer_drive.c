@@ -144,39 +144,88 @@ static void give_up(mr_future *task)
                     "every worker that may have it has lost its stream; make a new balancer");
 }
 
-/* Chooses tasks that can go, at most BATCH. */
-static uint32_t choose_batch(mr_balancer *balancer, mr_future **batch)
+/* A look at the ready tasks. */
+struct scan {
+    uint64_t now_ns;
+    mr_future *starved;   /* the first that waits for memory */
+    bool is_free_waiting; /* a task waits that any worker may have */
+    uint32_t fruitless;   /* tasks behind the window that were looked at and did not go */
+    uint32_t count;
+};
+
+/* Gives the task to a worker if it can go. */
+static bool try_task(mr_balancer *balancer, struct scan *scan, mr_future *task, mr_future **batch)
 {
     struct mr__model *model = &balancer->model;
-    const uint64_t now_ns = mr__balancer_now_ns(balancer);
-    mr_future *starved = NULL; /* the first that waits for memory */
-    uint32_t count = 0;
-    mr__model_begin_round(model);
-    mr_future *next = mr__task_next_ready(balancer, NULL);
-    for (int i = 0; i < MR__BALANCER_WINDOW && next && count < BATCH; i++) {
-        mr_future *task = next;
-        next = mr__task_next_ready(balancer, task);
-        uint32_t worker;
-        const struct mr__model_task described = describe(balancer, task);
-        enum mr__model_answer answer = mr__model_choose(model, &described, now_ns, &worker);
-        if (answer == MR__MODEL_GO && described.memory_bytes && starved &&
-            starved->passed_over++ >= PASSED_OVER)
-            answer = MR__MODEL_MEMORY;
+    uint32_t worker;
+    const struct mr__model_task described = describe(balancer, task);
+    enum mr__model_answer answer = mr__model_choose(model, &described, scan->now_ns, &worker);
+    if (answer == MR__MODEL_GO && described.memory_bytes && scan->starved &&
+        scan->starved->passed_over++ >= PASSED_OVER)
+        answer = MR__MODEL_MEMORY;
 
-        if (answer == MR__MODEL_GO) {
-            batch[count++] = assign(balancer, task, worker, &described, now_ns);
-        } else if (answer == MR__MODEL_FULL) {
-            mr__model_plan(model, worker, described.cost);
-        } else if (answer == MR__MODEL_MEMORY) {
-            starved = starved ? starved : task;
-            balancer->statistics.memory_waits += !task->has_waited_for_memory;
-            task->has_waited_for_memory = true;
-        } else if (!has_hope(balancer, task)) {
-            give_up(task);
-        }
+    if (answer == MR__MODEL_GO) {
+        batch[scan->count++] = assign(balancer, task, worker, &described, scan->now_ns);
+        return true;
     }
-    balancer->is_scan_futile = count == 0;
-    return count;
+    scan->is_free_waiting |= !task->bound;
+    if (answer == MR__MODEL_FULL) {
+        mr__model_plan(model, worker, described.cost);
+    } else if (answer == MR__MODEL_MEMORY) {
+        scan->starved = scan->starved ? scan->starved : task;
+        balancer->statistics.memory_waits += !task->has_waited_for_memory;
+        task->has_waited_for_memory = true;
+    } else if (!has_hope(balancer, task)) {
+        give_up(task);
+    }
+    return false;
+}
+
+/* Behind the window: a worker has a place for such a task, and none like it waits in front. */
+static bool may_pass(const mr_balancer *balancer, const struct scan *scan, const mr_future *task)
+{
+    return (task->bound || !scan->is_free_waiting) &&
+           mr__model_has_place(&balancer->model, task->task.device, scan->now_ns);
+}
+
+/* There is a ready task that may_pass. */
+static bool has_passing(const mr_balancer *balancer, const struct scan *scan)
+{
+    const struct mr__model *model = &balancer->model;
+    uint32_t free_count = balancer->statistics.waiting;
+    for (uint32_t i = 0; i < model->group_count; i++) {
+        const struct mr__model_group *group = &model->groups[i];
+        free_count -= group->waiting_count;
+        if (group->waiting_count && mr__model_has_place(model, group->place, scan->now_ns))
+            return true;
+    }
+    return free_count && !scan->is_free_waiting && mr__model_has_place(model, NULL, scan->now_ns);
+}
+
+/* Chooses tasks that can go, at most BATCH: of the first few, and of those behind that wait for none of
+ * the workers that these wait for. */
+static uint32_t choose_batch(mr_balancer *balancer, mr_future **batch)
+{
+    struct scan scan = { .now_ns = mr__balancer_now_ns(balancer) };
+    mr__model_begin_round(&balancer->model);
+    mr_future *next = mr__task_next_ready(balancer, NULL);
+    bool is_asked = true; /* whether to go on behind the window */
+    for (uint32_t i = 0; next && scan.count < BATCH && scan.fruitless < MR__BALANCER_WINDOW; i++) {
+        mr_future *task = next;
+        const bool is_behind = i >= MR__BALANCER_WINDOW;
+        if (is_behind && is_asked && !has_passing(balancer, &scan))
+            break;
+        is_asked = false;
+        next = mr__task_next_ready(balancer, task);
+        if (is_behind && !may_pass(balancer, &scan, task))
+            continue;
+        const bool has_gone = try_task(balancer, &scan, task, batch);
+        is_asked = !is_behind || has_gone;
+        scan.fruitless += is_behind && !has_gone;
+    }
+    balancer->is_scan_futile = scan.count == 0;
+    balancer->is_scan_bound = !scan.is_free_waiting;
+    return scan.count;
 }
 
 /* ---- calling; without the lock ---- */

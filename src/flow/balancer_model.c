@@ -263,13 +263,24 @@ static bool has_place(const struct mr__model *model, const struct mr__model_work
            work_left(worker, now_ns) < model->fill_ns;
 }
 
-bool mr__model_has_place(const struct mr__model *model, uint64_t now_ns)
+bool mr__model_has_place(const struct mr__model *model, const void *place, uint64_t now_ns)
 {
     for (uint32_t i = 0; i < model->worker_count; i++) {
-        if (model->workers[i].is_open && has_place(model, &model->workers[i], true, now_ns))
+        const struct mr__model_worker *worker = &model->workers[i];
+        if (worker->is_open && (!place || place == worker->group->place) &&
+            has_place(model, worker, true, now_ns))
             return true;
     }
     return false;
+}
+
+struct mr__model_group *mr__model_find_group(const struct mr__model *model, const void *place)
+{
+    for (uint32_t i = 0; i < model->group_count; i++) {
+        if (model->groups[i].place == place)
+            return &model->groups[i];
+    }
+    return NULL;
 }
 
 static bool may_have(const struct mr__model_worker *worker, const struct mr__model_task *task)

@@ -32,6 +32,7 @@ struct mr__model_class {
 struct mr__model_group {
     const void *place; /* the device */
     uint64_t budget_bytes, used_bytes;
+    uint32_t waiting_count; /* tasks that wait and may have this place only; in its first group */
 };
 
 struct mr__model_worker {
@@ -112,6 +113,9 @@ enum mr__model_answer {
     MR__MODEL_NOWHERE /* no worker that may have it is open */
 };
 
+/* The first group of the place, or NULL. */
+struct mr__model_group *mr__model_find_group(const struct mr__model *model, const void *place);
+
 /* When the worker will have done what it has and what is planned for it. */
 uint64_t mr__model_free_ns(const struct mr__model_worker *worker, uint64_t now_ns);
 
@@ -121,8 +125,8 @@ enum mr__model_answer mr__model_choose(const struct mr__model *model,
 
 /* Forgets what was planned. */
 void mr__model_begin_round(struct mr__model *model);
-/* True when some open worker could be given one more. */
-bool mr__model_has_place(const struct mr__model *model, uint64_t now_ns);
+/* True when some open worker of the place (NULL: of any) could be given one more. */
+bool mr__model_has_place(const struct mr__model *model, const void *place, uint64_t now_ns);
 /* The task waits for that worker: later ones shall count with it. */
 void mr__model_plan(struct mr__model *model, uint32_t worker, double cost);
 

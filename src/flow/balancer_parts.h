@@ -29,7 +29,9 @@ enum {
     MR__TASK_LEVELS = MR__TASK_PRIORITY_MOST - MR__TASK_PRIORITY_LEAST + 1,
     MR__TASK_EDGES = 4, /* kept in the task itself */
     MR__BALANCER_SLOTS = MR__MODEL_DEPTH_LIMIT,
-    MR__BALANCER_WINDOW = 32, /* ready tasks that are looked at for one that can go */
+    MR__BALANCER_WINDOW =
+        32, /* ready tasks that are looked at for one that can go; behind them, only
+                                 those that others than these wait for */
     MR__AFFINITY_SETS = 1024,
     MR__AFFINITY_WAYS = 4
 };
@@ -62,6 +64,7 @@ struct mr_future {
     double given_cost; /* predicted, on its worker */
     uint64_t expected_ns;
     struct mr__balancer_slot *slot; /* while it is given */
+    struct mr__model_group *bound;  /* of the only device that may have it; NULL: any may */
 
     struct mr__task_edge *edges, few_edges[MR__TASK_EDGES];
     uint32_t edge_count, edge_capacity, blocked_count;
@@ -136,7 +139,9 @@ struct mr_balancer {
     pthread_t driver;
     uint64_t drive_count;
     uint32_t waiter_count;
-    bool is_scan_futile; /* the first of the ready tasks wait, and nothing has changed since */
+    bool
+        is_scan_futile; /* the ready tasks that were looked at wait, and nothing has changed since */
+    bool is_scan_bound; /* those were for certain devices all: one for any could go */
     uint64_t next_look_ns;
     uint32_t next_worker; /* where looking begins: takes turns */
     mr_event *watched;    /* by the watching thread: not recorded again meanwhile */

@@ -172,6 +172,7 @@ static mr_status take_in(mr_balancer *balancer, const mr_task *task, mr_future *
     }
     record->task = *task;
     record->task.after = NULL;
+    record->bound = task->device ? mr__model_find_group(&balancer->model, task->device) : NULL;
     if (record->task.size == 0)
         record->task.size = 1;
     record->sequence = balancer->statistics.submitted++;

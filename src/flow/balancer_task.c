@@ -132,6 +132,14 @@ static uint32_t level_of(const mr_future *task)
     return (uint32_t)(task->task.priority - MR__TASK_PRIORITY_LEAST);
 }
 
+/* The scan looks at the first few: what is put behind those changes nothing, but where they wait for
+ * other devices. */
+static bool may_go_at_once(const mr_balancer *balancer, const mr_future *task)
+{
+    return balancer->is_scan_futile && (task->bound || balancer->is_scan_bound) &&
+           mr__model_has_place(&balancer->model, task->task.device, mr__balancer_now_ns(balancer));
+}
+
 /* By number: one that is tried again, or was let go late, takes its old place. */
 void mr__task_make_ready(mr_future *task)
 {
@@ -142,15 +150,16 @@ void mr__task_make_ready(mr_future *task)
     mr_future *previous = list->last;
     while (previous && previous->sequence > task->sequence)
         previous = previous->previous;
-    /* The scan looks at the first few: what is put behind those changes nothing. */
     if (previous != list->last || balancer->ready_mask >> level >> 1 ||
-        balancer->statistics.waiting < MR__BALANCER_WINDOW)
+        balancer->statistics.waiting < MR__BALANCER_WINDOW || may_go_at_once(balancer, task))
         balancer->is_scan_futile = false;
     task->previous = previous;
     task->next = previous ? previous->next : list->first;
     *(previous ? &previous->next : &list->first) = task;
     *(task->next ? &task->next->previous : &list->last) = task;
     balancer->ready_mask |= UINT32_C(1) << level;
+    if (task->bound)
+        task->bound->waiting_count++;
     if (++balancer->statistics.waiting > balancer->statistics.waiting_peak)
         balancer->statistics.waiting_peak = balancer->statistics.waiting;
 }
@@ -165,6 +174,8 @@ void mr__task_remove_ready(mr_future *task)
     if (!list->first)
         balancer->ready_mask &= ~(UINT32_C(1) << level);
     task->previous = task->next = NULL;
+    if (task->bound)
+        task->bound->waiting_count--;
     balancer->statistics.waiting--;
     balancer->is_scan_futile = false;
 }

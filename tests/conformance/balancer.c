@@ -393,6 +393,43 @@ static void balancer_mixes_the_cpu_with_a_device(mr_device *device)
     CHECK_OK(mr_device_close(cpu));
 }
 
+/* However many wait for one device, those for another, and those for any, go there. */
+static void balancer_passes_tasks_that_wait_for_another_device(mr_device *device)
+{
+    mr_device *cpu = NULL;
+    CHECK_OK(mr_device_open("cpu", NULL, &cpu));
+    const mr_worker_options workers[] = { { .device = device }, { .device = cpu } };
+    mr_balancer *balancer = make_balancer(
+        NULL, 0, (mr_balancer_options){ .workers = workers, .worker_count = 2, .depth = 1 });
+    struct latch latch;
+    latch_init(&latch);
+    struct work held = { .latch = &latch }, works[COUNT] = { 0 }, bound = { 0 }, free = { 0 };
+    mr_task task = task_of(&held);
+    task.device = device;
+    CHECK_OK(mr_balancer_submit(balancer, &task, NULL));
+    for (int i = 0; i < COUNT; i++) {
+        task = task_of(&works[i]);
+        task.device = device;
+        task.priority = -(i % 2);
+        CHECK_OK(mr_balancer_submit(balancer, &task, NULL));
+    }
+    if (device != cpu) {
+        task = task_of(&bound);
+        task.device = cpu;
+        check_ends(MR_OK, submit(balancer, task));
+        check_ends(MR_OK, submit(balancer, task_of(&free)));
+        CHECK(bound.device == cpu && free.device == cpu);
+        CHECK_EQ(0, works[0].runs + works[1].runs);
+    }
+    latch_open(&latch);
+    CHECK_OK(mr_balancer_drain(balancer, MR_FOREVER));
+    for (int i = 0; i < COUNT; i++)
+        CHECK_EQ(1, works[i].runs);
+    mr_balancer_destroy(balancer);
+    latch_fini(&latch);
+    CHECK_OK(mr_device_close(cpu));
+}
+
 /* ---- failures ---- */
 
 static void balancer_outlives_a_task_that_reports_failure(mr_device *device)
@@ -692,6 +729,7 @@ static const struct suite_test tests[] = {
     SUITE_TEST(balancer_gives_by_priority),
     SUITE_TEST(balancer_orders_tasks_after_others),
     SUITE_TEST(balancer_mixes_the_cpu_with_a_device),
+    SUITE_TEST(balancer_passes_tasks_that_wait_for_another_device),
     SUITE_TEST(balancer_outlives_a_task_that_reports_failure),
     SUITE_TEST(balancer_replaces_a_stream_that_failed),
     SUITE_TEST(balancer_says_what_was_behind_a_failure),

@@ -173,7 +173,7 @@ static void model_keeps_workers_filled_with_short_tasks(void **state)
         mr__model_give(&model, 0, &brief, 0);
     }
     choose(&brief, 0, MR__MODEL_FULL);
-    assert_false(mr__model_has_place(&model, 0));
+    assert_false(mr__model_has_place(&model, NULL, 0));
     finish(NULL);
 
     start(1);
