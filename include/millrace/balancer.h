@@ -50,7 +50,7 @@ typedef struct mr_worker_options {
     uint32_t stream_count; /* workers to make here; 0 = 1 */
     int priority;          /* of their streams */
     uint64_t memory_bytes; /* what their tasks together may declare; 0 = nine tenths of what is free
-                              on the device now */
+                              on the device now, together with its other entries of 0 */
 } mr_worker_options;
 
 typedef enum mr_admission {

@@ -78,8 +78,17 @@ static mr_status add_worker(mr_balancer *balancer, const mr_worker_options *opti
     return MR_OK;
 }
 
-static mr_status add_group(mr_balancer *balancer, const mr_worker_options *options,
-                           struct mr__model_group *group)
+/* Entries of one device that leave its memory open share what is free: the first such entry. */
+static size_t find_sharer(const mr_worker_options *workers, size_t index)
+{
+    size_t i = 0;
+    while (i < index && (workers[index].memory_bytes || workers[i].memory_bytes ||
+                         workers[i].device != workers[index].device))
+        i++;
+    return i;
+}
+
+static mr_status open_group(const mr_worker_options *options, struct mr__model_group *group)
 {
     mr_status status = MR_OK;
     group->place = options->device;
@@ -89,6 +98,15 @@ static mr_status add_group(mr_balancer *balancer, const mr_worker_options *optio
         status = mr_device_memory(options->device, &free_bytes, &total_bytes);
         group->budget_bytes = free_bytes / 10 * 9;
     }
+    return status;
+}
+
+static mr_status add_group(mr_balancer *balancer, const mr_worker_options *workers, size_t index)
+{
+    const mr_worker_options *options = &workers[index];
+    const size_t sharer = find_sharer(workers, index);
+    struct mr__model_group *group = &balancer->model.groups[sharer];
+    mr_status status = sharer == index ? open_group(options, group) : MR_OK;
     const uint32_t count = options->stream_count ? options->stream_count : 1;
     for (uint32_t i = 0; !status && i < count; i++)
         status = add_worker(balancer, options, group);
@@ -112,7 +130,7 @@ static mr_status add_workers(mr_balancer *balancer, const mr_balancer_options *o
 
     mr_status status = MR_OK;
     for (size_t i = 0; !status && i < options->worker_count; i++)
-        status = add_group(balancer, &options->workers[i], &balancer->model.groups[i]);
+        status = add_group(balancer, options->workers, i);
     return status;
 }
 

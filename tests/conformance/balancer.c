@@ -586,6 +586,37 @@ static void balancer_fails_for_memory_where_asked(mr_device *device)
     hold_memory(device, MR_ADMIT_FAILING);
 }
 
+/* So much is free once, not once for each entry of the device. */
+static void balancer_shares_the_memory_of_a_device(mr_device *device)
+{
+    const mr_worker_options workers[] = { { .device = device },
+                                          { .device = device, .priority = -1 },
+                                          { .device = device, .memory_bytes = 1000 } };
+    mr_balancer *balancer =
+        make_balancer(NULL, 0,
+                      (mr_balancer_options){
+                          .workers = workers, .worker_count = 3, .admission = MR_ADMIT_FAILING });
+    struct latch latch;
+    latch_init(&latch);
+    struct work held = { .latch = &latch }, large = { 0 }, small = { 0 };
+    mr_task task = task_of(&held);
+    task.memory_bytes = UINT64_MAX;
+    CHECK_STATUS(MR_E_NO_MEMORY, mr_balancer_submit(balancer, &task, NULL));
+    CHECK_SAYS("more than ", mr_last_error());
+    const uint64_t most = strtoull(strstr(mr_last_error(), "more than ") + 10, NULL, 10);
+    task.memory_bytes = most / 2 + 1;
+    mr_future *first = submit(balancer, task);
+    task.context = &large;
+    CHECK_STATUS(MR_E_NO_MEMORY, mr_balancer_submit(balancer, &task, NULL));
+    task.context = &small;
+    task.memory_bytes = 1000;
+    check_ends(MR_OK, submit(balancer, task));
+    latch_open(&latch);
+    check_ends(MR_OK, first);
+    mr_balancer_destroy(balancer);
+    latch_fini(&latch);
+}
+
 static void balancer_has_a_limit(mr_device *device)
 {
     struct latch latch;
@@ -738,6 +769,7 @@ static const struct suite_test tests[] = {
     SUITE_TEST(balancer_refuses_a_task_that_never_fits),
     SUITE_TEST(balancer_waits_for_memory),
     SUITE_TEST(balancer_fails_for_memory_where_asked),
+    SUITE_TEST(balancer_shares_the_memory_of_a_device),
     SUITE_TEST(balancer_has_a_limit),
     SUITE_TEST(balancer_submit_waits_for_a_place),
     SUITE_TEST(balancer_cancels_what_waits),
