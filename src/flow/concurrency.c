@@ -60,7 +60,7 @@ struct look {
 static bool is_work(mr_operation_kind kind)
 {
     return kind == MR_OPERATION_COPY || kind == MR_OPERATION_FILL || kind == MR_OPERATION_LAUNCH ||
-           kind == MR_OPERATION_CALL;
+           kind == MR_OPERATION_CALL || kind == MR_OPERATION_GRAPH_LAUNCH;
 }
 
 static void note_copy(struct mr__side_facts *facts, const mr_operation *operation)
@@ -74,6 +74,16 @@ static void note_copy(struct mr__side_facts *facts, const mr_operation *operatio
         facts->copies_down++;
     else
         facts->copies_other++;
+}
+
+/* Of a graph only its memory is known: where that is the device's, its nodes are taken for kernels. */
+static void note_graph(struct mr__side_facts *facts, const mr_operation *operation)
+{
+    for (size_t i = 0; i < operation->access_count; i++) {
+        if (operation->accesses[i].place != MR_PLACE_DEVICE)
+            return;
+    }
+    facts->launches += operation->access_count > 0;
 }
 
 static void note_stream(struct look *look, const mr_operation *operation)
@@ -97,6 +107,9 @@ static void note_operation(void *context, const mr_operation *operation)
         break;
     case MR_OPERATION_LAUNCH:
         facts->launches++;
+        break;
+    case MR_OPERATION_GRAPH_LAUNCH:
+        note_graph(facts, operation);
         break;
     case MR_OPERATION_FILL:
         facts->fills++;

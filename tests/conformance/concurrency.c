@@ -9,7 +9,7 @@
 
 #include <millrace/concurrency.h>
 #include <millrace/event.h>
-#include <millrace/kernel.h>
+#include <millrace/graph.h>
 
 #include <semaphore.h>
 
@@ -231,6 +231,36 @@ static void work_on_a_stream_that_was_not_given_is_named(mr_device *device)
     side_fini(&third);
 }
 
+static mr_graph_executable *filling;
+
+static mr_status launch_on_another(void *context, mr_stream *stream)
+{
+    (void)context;
+    (void)stream;
+    return mr_graph_launch(filling, waited_for->stream);
+}
+
+static void a_graph_on_a_stream_that_was_not_given_is_named(mr_device *device)
+{
+    struct side one, two, third;
+    mr_graph *graph;
+    side_init(&one, device, MR_PLACE_PINNED);
+    side_init(&two, device, MR_PLACE_PINNED);
+    side_init(&third, device, MR_PLACE_PINNED);
+    waited_for = &third;
+    if (mr_graph_create(device, &graph) != MR_E_UNSUPPORTED) {
+        CHECK_OK(mr_graph_add_fill(graph, NULL, 0, third.target, 0, SIZE, 3, 1, NULL));
+        CHECK_OK(mr_graph_instantiate(graph, &filling));
+        mr_graph_destroy(graph);
+        const mr_concurrency_report report = check(&one, fill, &two, launch_on_another);
+        expect_obstacle(MR_OBSTACLE_OTHER_STREAM, &report);
+        mr_graph_executable_destroy(filling);
+    }
+    side_fini(&one);
+    side_fini(&two);
+    side_fini(&third);
+}
+
 static mr_status fill_and_wait(void *context, mr_stream *stream)
 {
     const mr_status status = fill(context, stream);
@@ -376,6 +406,7 @@ int main(int argc, char **argv)
         SUITE_TEST(a_stream_that_waits_for_the_other_is_named),
         SUITE_TEST(the_legacy_stream_is_named_beside_a_blocking_one),
         SUITE_TEST(work_on_a_stream_that_was_not_given_is_named),
+        SUITE_TEST(a_graph_on_a_stream_that_was_not_given_is_named),
         SUITE_TEST(waits_and_allocations_inside_a_side_are_named),
         SUITE_TEST(pageable_copies_and_copies_of_one_direction_are_named),
         SUITE_TEST(failures_of_a_side_are_the_checks_own),
