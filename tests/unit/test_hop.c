@@ -91,6 +91,32 @@ static void check_bytes(const struct ends *ends)
     }
 }
 
+static void check_round(mr_stream *stream, const struct ends *ends)
+{
+    assert_ok(go_round(stream, ends));
+    assert_ok(mr_stream_wait(stream));
+    check_bytes(ends);
+}
+
+/* A stream of one GPU, and what it copies between two. */
+struct scene {
+    mr_stream *stream;
+    struct ends ends;
+};
+
+static struct scene make_scene(int owner, size_t size_bytes)
+{
+    struct scene scene = { .ends = make_ends(size_bytes) };
+    assert_ok(mr_stream_create(gpus[owner], NULL, &scene.stream));
+    return scene;
+}
+
+static void free_scene(struct scene *scene)
+{
+    mr_stream_destroy(scene->stream);
+    free_ends(&scene->ends);
+}
+
 static void copies_go_through_the_host_where_devices_are_no_peers(void **state)
 {
     (void)state;
@@ -102,9 +128,7 @@ static void copies_go_through_the_host_where_devices_are_no_peers(void **state)
         assert_ok(mr_stream_create(gpus[owner], NULL, &stream));
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
             struct ends ends = make_ends(sizes[i]);
-            assert_ok(go_round(stream, &ends));
-            assert_ok(mr_stream_wait(stream));
-            check_bytes(&ends);
+            check_round(stream, &ends);
             free_ends(&ends);
         }
         mr_stream_destroy(stream);
@@ -117,16 +141,11 @@ static void peers_copy_directly(void **state)
 {
     (void)state;
     open_gpus(true);
-    mr_stream *stream;
-    struct ends ends = make_ends(LARGE);
+    struct scene scene = make_scene(1, LARGE);
     const uint64_t before = fakecuda_count("cuMemcpyPeerAsync");
-    assert_ok(mr_stream_create(gpus[1], NULL, &stream));
-    assert_ok(go_round(stream, &ends));
-    assert_ok(mr_stream_wait(stream));
-    check_bytes(&ends);
+    check_round(scene.stream, &scene.ends);
     assert_int_equal(before + 1, fakecuda_count("cuMemcpyPeerAsync"));
-    mr_stream_destroy(stream);
-    free_ends(&ends);
+    free_scene(&scene);
     close_gpus();
 }
 
@@ -138,17 +157,12 @@ static void peers_that_bring_wrong_bytes_are_none(void **state)
     open_gpus(true);
     unsetenv("FAKECUDA_PEERS_CORRUPT");
     assert_false(mr_device_can_peer(gpus[0], gpus[1]));
-    assert_non_null(strstr(mr_last_error(), "arrived wrong"));
-    mr_stream *stream;
-    struct ends ends = make_ends(LARGE);
+    assert_words("arrived wrong");
+    struct scene scene = make_scene(1, LARGE);
     const uint64_t before = fakecuda_count("cuMemcpyPeerAsync");
-    assert_ok(mr_stream_create(gpus[1], NULL, &stream));
-    assert_ok(go_round(stream, &ends));
-    assert_ok(mr_stream_wait(stream));
-    check_bytes(&ends);
+    check_round(scene.stream, &scene.ends);
     assert_int_equal(before, fakecuda_count("cuMemcpyPeerAsync"));
-    mr_stream_destroy(stream);
-    free_ends(&ends);
+    free_scene(&scene);
     close_gpus();
 
     /* Tried anew with each opening. */
@@ -210,24 +224,20 @@ static void submitting_never_waits_and_slots_are_few(void **state)
 {
     (void)state;
     open_gpus(false);
-    mr_stream *stream;
-    struct ends ends = make_ends(LARGE);
-    assert_ok(mr_stream_create(gpus[0], NULL, &stream));
-    assert_ok(go_round(stream, &ends));
-    assert_ok(mr_stream_wait(stream));
+    struct scene scene = make_scene(0, LARGE);
+    check_round(scene.stream, &scene.ends);
     const uint64_t pinned = fakecuda_count("cuMemHostAlloc");
 
     struct hold hold;
-    hold_begin(&hold, stream);
+    hold_begin(&hold, scene.stream);
     for (int i = 0; i < 3; i++)
-        assert_ok(go_round(stream, &ends));
-    assert_int_equal(MR_E_BUSY, mr_stream_query(stream));
+        assert_ok(go_round(scene.stream, &scene.ends));
+    assert_int_equal(MR_E_BUSY, mr_stream_query(scene.stream));
     hold_open(&hold);
-    assert_ok(mr_stream_wait(stream));
-    check_bytes(&ends);
+    assert_ok(mr_stream_wait(scene.stream));
+    check_bytes(&scene.ends);
     assert_int_equal(pinned, fakecuda_count("cuMemHostAlloc"));
-    mr_stream_destroy(stream);
-    free_ends(&ends);
+    free_scene(&scene);
     close_gpus();
 }
 
@@ -235,17 +245,15 @@ static void device_may_close_before_the_stream_that_copied_from_it(void **state)
 {
     (void)state;
     open_gpus(false);
-    mr_stream *stream;
-    struct ends ends = make_ends(LARGE);
-    assert_ok(mr_stream_create(gpus[2], NULL, &stream));
-    assert_ok(go_round(stream, &ends));
-    free_ends(&ends); /* waits for the work that uses them */
+    struct scene scene = make_scene(2, LARGE);
+    assert_ok(go_round(scene.stream, &scene.ends));
+    free_ends(&scene.ends); /* waits for the work that uses them */
     for (int i = 0; i < 2; i++) {
         assert_ok(mr_device_close(gpus[i]));
         gpus[i] = NULL;
     }
-    assert_ok(mr_stream_wait(stream));
-    mr_stream_destroy(stream);
+    assert_ok(mr_stream_wait(scene.stream));
+    mr_stream_destroy(scene.stream);
     close_gpus();
 }
 
@@ -254,15 +262,13 @@ static void stream_and_buffers_may_go_with_copies_under_way(void **state)
     (void)state;
     for (int round = 0; round < 3; round++) {
         open_gpus(false);
-        mr_stream *stream;
-        struct ends ends = make_ends(LARGE);
-        assert_ok(mr_stream_create(gpus[round % GPUS], NULL, &stream));
-        assert_ok(go_round(stream, &ends));
+        struct scene scene = make_scene(round % GPUS, LARGE);
+        assert_ok(go_round(scene.stream, &scene.ends));
         if (round % 2)
-            free_ends(&ends);
-        mr_stream_destroy(stream);
+            free_ends(&scene.ends);
+        mr_stream_destroy(scene.stream);
         if (!(round % 2))
-            free_ends(&ends);
+            free_ends(&scene.ends);
         close_gpus();
     }
 }
@@ -272,18 +278,15 @@ static void failure_of_either_device_is_the_streams(void **state)
     (void)state;
     for (int broken = 0; broken < 2; broken++) {
         open_gpus(false);
-        mr_stream *stream;
-        struct ends ends = make_ends(LARGE);
+        struct scene scene = make_scene(2, LARGE);
         struct hold hold;
-        assert_ok(mr_stream_create(gpus[2], NULL, &stream));
-        hold_begin(&hold, stream);
-        assert_ok(mr_copy(stream, ends.to, 0, ends.from, 0, ends.size_bytes));
+        hold_begin(&hold, scene.stream);
+        assert_ok(mr_copy(scene.stream, scene.ends.to, 0, scene.ends.from, 0, LARGE));
         fakecuda_break(broken, LAUNCH_FAILED);
         hold_open(&hold);
-        assert_int_equal(MR_E_DEVICE, mr_stream_wait(stream));
-        assert_non_null(strstr(mr_last_error(), "CUDA_ERROR_LAUNCH_FAILED"));
-        mr_stream_destroy(stream);
-        free_ends(&ends);
+        assert_status(MR_E_DEVICE, mr_stream_wait(scene.stream));
+        assert_words("CUDA_ERROR_LAUNCH_FAILED");
+        free_scene(&scene);
         close_gpus();
     }
 }
@@ -291,19 +294,16 @@ static void failure_of_either_device_is_the_streams(void **state)
 static void survive(struct fault *fault)
 {
     while (fault_next(fault)) {
-        mr_stream *stream;
         open_gpus(false);
-        struct ends ends = make_ends((2 << 20) + 100);
-        assert_ok(mr_stream_create(gpus[1], NULL, &stream));
+        struct scene scene = make_scene(1, (2 << 20) + 100);
         fault_begin(fault);
-        mr_status status = go_round(stream, &ends);
+        mr_status status = go_round(scene.stream, &scene.ends);
         if (!status)
-            status = mr_stream_wait(stream);
+            status = mr_stream_wait(scene.stream);
         fault_end(fault, status);
         if (!status)
-            check_bytes(&ends);
-        mr_stream_destroy(stream);
-        free_ends(&ends);
+            check_bytes(&scene.ends);
+        free_scene(&scene);
         close_gpus();
     }
     assert_true(fault->nth > 10);
