@@ -191,16 +191,23 @@ FAKE_API CUresult cuStreamGetCtx(CUstream handle, CUcontext *out)
     return result;
 }
 
+/* Neither it nor anything of this thread may be captured. */
+static struct CUstream_st *stream_to_look_at(CUstream handle, CUresult *result)
+{
+    struct CUstream_st *stream = fake_stream(handle, result);
+    if (stream)
+        *result = fake_capture_forbid(stream);
+    if (!*result)
+        *result = fake_capture_forbid_unsafe();
+    return stream;
+}
+
 FAKE_API CUresult cuStreamQuery(CUstream handle)
 {
     FAKE_CALL("stream=%p", (void *)handle);
     pthread_mutex_lock(&fake_lock);
     CUresult result;
-    struct CUstream_st *stream = fake_stream(handle, &result);
-    if (stream)
-        result = fake_capture_forbid(stream);
-    if (!result)
-        result = fake_capture_forbid_unsafe();
+    const struct CUstream_st *stream = stream_to_look_at(handle, &result);
     if (!result && stream->last && !stream->last->is_done)
         result = CUDA_ERROR_NOT_READY;
     pthread_mutex_unlock(&fake_lock);
@@ -212,11 +219,7 @@ FAKE_API CUresult cuStreamSynchronize(CUstream handle)
     FAKE_CALL("stream=%p", (void *)handle);
     pthread_mutex_lock(&fake_lock);
     CUresult result;
-    struct CUstream_st *stream = fake_stream(handle, &result);
-    if (stream)
-        result = fake_capture_forbid(stream);
-    if (!result)
-        result = fake_capture_forbid_unsafe();
+    const struct CUstream_st *stream = stream_to_look_at(handle, &result);
     struct operation *last = result ? NULL : stream->last;
     if (last)
         last->references++;
