@@ -5,6 +5,7 @@
  * Results are poisoned before they are written, and the bytes around a target are looked at too.
  */
 #include "support/latch.h"
+#include "support/make.h"
 #include "support/random.h"
 #include "support/suite.h"
 
@@ -12,20 +13,6 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-
-static mr_stream *make_stream(mr_device *device)
-{
-    mr_stream *stream;
-    CHECK_OK(mr_stream_create(device, NULL, &stream));
-    return stream;
-}
-
-static mr_buffer *make_buffer(mr_device *device, mr_place place, size_t size_bytes)
-{
-    mr_buffer *buffer;
-    CHECK_OK(mr_buffer_create(device, size_bytes, &(mr_buffer_options){ .place = place }, &buffer));
-    return buffer;
-}
 
 static void *allocate(size_t size_bytes)
 {
@@ -72,7 +59,7 @@ static void places_say_who_reaches_them(mr_device *device)
     mr_device_properties properties;
     mr_device_describe(device, &properties);
     for (int place = MR_PLACE_DEVICE; place <= MR_PLACE_PAGEABLE; place++) {
-        mr_buffer *buffer = make_buffer(device, (mr_place)place, 1000);
+        mr_buffer *buffer = make_buffer(device, 1000, (mr_place)place);
         CHECK_EQ(1000, mr_buffer_size(buffer));
         CHECK_EQ(place, mr_buffer_place(buffer));
         CHECK(mr_buffer_device(buffer) == device);
@@ -95,8 +82,8 @@ static void data_survives_every_way_between_places(mr_device *device)
     struct random random = { 11 };
     for (int from = MR_PLACE_DEVICE; from <= MR_PLACE_PAGEABLE; from++) {
         for (int to = MR_PLACE_DEVICE; to <= MR_PLACE_PAGEABLE; to++) {
-            mr_buffer *source = make_buffer(device, (mr_place)from, SIZE);
-            mr_buffer *target = make_buffer(device, (mr_place)to, SIZE);
+            mr_buffer *source = make_buffer(device, SIZE, (mr_place)from);
+            mr_buffer *target = make_buffer(device, SIZE, (mr_place)to);
             random_bytes(&random, data, SIZE);
             put(stream, source, data);
             CHECK_OK(mr_fill(stream, target, 0, SIZE, POISON, 1));
@@ -117,8 +104,8 @@ static void large_copies_and_fills_are_complete(mr_device *device)
     enum { SIZE = (9 << 20) + 5 };
     unsigned char *data = allocate(SIZE), *result = allocate(SIZE);
     mr_stream *stream = make_stream(device);
-    mr_buffer *first = make_buffer(device, MR_PLACE_DEVICE, SIZE);
-    mr_buffer *second = make_buffer(device, MR_PLACE_DEVICE, SIZE);
+    mr_buffer *first = make_buffer(device, SIZE, MR_PLACE_DEVICE);
+    mr_buffer *second = make_buffer(device, SIZE, MR_PLACE_DEVICE);
     struct random random = { 5 };
     for (size_t at = 0; at + 8 <= SIZE; at += 8)
         memcpy(data + at, &(uint64_t){ random_next(&random) }, 8);
@@ -161,7 +148,7 @@ static void model_init(struct model *model, mr_device *device, mr_place first, m
     model->result = allocate(MODEL_BYTES);
     model->random.state = 99;
     for (int i = 0; i < 2; i++) {
-        model->buffers[i] = make_buffer(device, places[i], MODEL_BYTES);
+        model->buffers[i] = make_buffer(device, MODEL_BYTES, places[i]);
         model->wanted[i] = allocate(MODEL_BYTES);
         random_bytes(&model->random, model->wanted[i], MODEL_BYTES);
         put(model->stream, model->buffers[i], model->wanted[i]);
@@ -277,7 +264,7 @@ static void random_work_between_host_places_equals_the_host(mr_device *device)
 static void bad_ranges_fail_at_the_call_and_nothing_is_queued(mr_device *device)
 {
     mr_stream *stream = make_stream(device);
-    mr_buffer *small = make_buffer(device, MR_PLACE_DEVICE, 4096);
+    mr_buffer *small = make_buffer(device, 4096, MR_PLACE_DEVICE);
     mr_buffer *large;
     CHECK_OK(mr_buffer_create(device, 8192, &(mr_buffer_options){ .name = "frames" }, &large));
 
@@ -318,7 +305,7 @@ static void registered_memory_is_used_in_place(mr_device *device)
     enum { SIZE = 1 << 16 };
     unsigned char *memory = aligned_alloc(4096, SIZE), *result = allocate(SIZE);
     mr_stream *stream = make_stream(device);
-    mr_buffer *inside = make_buffer(device, MR_PLACE_DEVICE, SIZE), *registered;
+    mr_buffer *inside = make_buffer(device, SIZE, MR_PLACE_DEVICE), *registered;
     struct random random = { 3 };
     CHECK(memory);
     random_bytes(&random, memory, SIZE);
@@ -344,7 +331,7 @@ static void borrowed_device_memory_is_the_same_memory(mr_device *device)
 {
     unsigned char result[64];
     mr_stream *stream = make_stream(device);
-    mr_buffer *buffer = make_buffer(device, MR_PLACE_DEVICE, 4096), *view;
+    mr_buffer *buffer = make_buffer(device, 4096, MR_PLACE_DEVICE), *view;
     void *address = (void *)(uintptr_t)(mr_buffer_address(buffer) + 1024);
     CHECK_OK(mr_buffer_borrow(device, address, 64, MR_PLACE_DEVICE, &view));
     CHECK_OK(mr_fill(stream, buffer, 0, 4096, 1, 1));
@@ -377,7 +364,7 @@ static void destroying_a_buffer_waits_for_its_uses(mr_device *device)
     enum { SIZE = 1 << 16 };
     unsigned char *result = allocate(SIZE);
     mr_stream *stream = make_stream(device);
-    mr_buffer *source = make_buffer(device, MR_PLACE_DEVICE, SIZE), *target;
+    mr_buffer *source = make_buffer(device, SIZE, MR_PLACE_DEVICE), *target;
     struct latch latch;
     struct opener opener = { &latch, false };
     pthread_t thread;
@@ -408,7 +395,7 @@ static void destroying_a_buffer_waits_for_its_uses(mr_device *device)
 
 static void a_buffer_may_be_destroyed_after_its_streams(mr_device *device)
 {
-    mr_buffer *buffer = make_buffer(device, MR_PLACE_DEVICE, 4096);
+    mr_buffer *buffer = make_buffer(device, 4096, MR_PLACE_DEVICE);
     for (int i = 0; i < 20; i++) {
         mr_stream *stream = make_stream(device);
         CHECK_OK(mr_fill(stream, buffer, 0, 4096, (uint32_t)i, 4));

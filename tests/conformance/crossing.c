@@ -4,6 +4,7 @@
  * between two of its streams.
  */
 #include "support/latch.h"
+#include "support/make.h"
 #include "support/random.h"
 #include "support/suite.h"
 
@@ -33,18 +34,6 @@ static void pair_fini(struct pair *pair)
     mr_stream_destroy(pair->near);
     mr_stream_destroy(pair->far);
     CHECK_OK(mr_device_close(pair->cpu));
-}
-
-static mr_status count_up(void *context)
-{
-    atomic_fetch_add((_Atomic int *)context, 1);
-    return MR_OK;
-}
-
-static mr_status fail_with_words(void *context)
-{
-    (void)context;
-    return mr_error_set(MR_E_IO, "sensor 4 is gone");
 }
 
 static void the_submitting_thread_does_not_wait(mr_device *device)

@@ -2,6 +2,7 @@
 /* Buffers from and to DLPack: contents, who holds what until when, and tensors that lie. */
 #include "support/dlpack.h"
 #include "support/latch.h"
+#include "support/make.h"
 #include "support/suite.h"
 
 #include <pthread.h>
@@ -11,13 +12,6 @@ static bool is_gpu(mr_device *device)
     mr_device_properties properties;
     mr_device_describe(device, &properties);
     return !properties.is_host_memory;
-}
-
-static mr_buffer *make_buffer(mr_device *device, size_t size, mr_place place)
-{
-    mr_buffer *buffer;
-    CHECK_OK(mr_buffer_create(device, size, &(mr_buffer_options){ .place = place }, &buffer));
-    return buffer;
 }
 
 /* ---- in ---- */

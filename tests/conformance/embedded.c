@@ -4,6 +4,7 @@
  * none. Results are equal bit by bit, but for sums of floats, whose order is the backend's.
  */
 #include "support/kernel_run.h"
+#include "support/make.h"
 #include "support/suite.h"
 
 #include <math.h>
@@ -11,13 +12,6 @@
 
 static const size_t sizes[] = { 0, 1, 2, 31, 255, 257, 4097, 70001 };
 enum { SIZE_COUNT = sizeof sizes / sizeof *sizes, SIZE_LIMIT = 70001 };
-
-static mr_stream *make_stream(mr_device *device)
-{
-    mr_stream *stream;
-    CHECK_OK(mr_stream_create(device, NULL, &stream));
-    return stream;
-}
 
 static void *allocate(size_t count, size_t size_bytes)
 {

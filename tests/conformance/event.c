@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Events: snapshots, waits by streams and hosts, timing, what is left out, and failures. */
 #include "support/latch.h"
+#include "support/make.h"
 #include "support/suite.h"
 
 #include <millrace/operation.h>
@@ -8,30 +9,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-static mr_stream *make_stream(mr_device *device)
-{
-    mr_stream *stream;
-    CHECK_OK(mr_stream_create(device, NULL, &stream));
-    return stream;
-}
-
 static mr_event *make_event(mr_device *device, bool has_timing)
 {
     mr_event *event;
     CHECK_OK(mr_event_create(device, &(mr_event_options){ .has_timing = has_timing }, &event));
     return event;
-}
-
-static mr_status count_up(void *context)
-{
-    atomic_fetch_add((_Atomic int *)context, 1);
-    return MR_OK;
-}
-
-static mr_status fail_with_words(void *context)
-{
-    (void)context;
-    return mr_error_set(MR_E_IO, "sensor 4 is gone");
 }
 
 /* ---- firing ---- */

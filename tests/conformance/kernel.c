@@ -4,6 +4,7 @@
  * arguments. The embedded ones: embedded.c.
  */
 #include "support/kernel_run.h"
+#include "support/make.h"
 #include "support/suite.h"
 
 #include <millrace/operation.h>
@@ -12,13 +13,6 @@
 #include <unistd.h>
 
 static char cache_folder[] = "/tmp/millrace-kernel-XXXXXX";
-
-static mr_stream *make_stream(mr_device *device)
-{
-    mr_stream *stream;
-    CHECK_OK(mr_stream_create(device, NULL, &stream));
-    return stream;
-}
 
 static bool is_cpu(mr_device *device)
 {

@@ -336,9 +336,5 @@ static const struct suite_test tests[] = {
 
 int main(int argc, char **argv)
 {
-    CHECK_OK(mr_device_open("cpu", NULL, &host));
-    const int status = suite_main(argc, argv, NULL, tests, sizeof tests / sizeof *tests);
-    if (mr_device_close(host) && !status)
-        return 1;
-    return status;
+    return suite_main_beside_cpu(argc, argv, tests, sizeof tests / sizeof *tests, &host);
 }

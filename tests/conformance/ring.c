@@ -4,6 +4,7 @@
  */
 #include "support/check.h"
 #include "support/hold.h"
+#include "support/make.h"
 #include "support/suite.h"
 
 #include <millrace/event.h>
@@ -19,13 +20,6 @@ static mr_ring *make_ring(mr_device *device, mr_ring_options options)
     options.slot_bytes = SLOT_BYTES;
     CHECK_OK(mr_ring_create(device, &options, &ring));
     return ring;
-}
-
-static mr_stream *make_stream(mr_device *device)
-{
-    mr_stream *stream = NULL;
-    CHECK_OK(mr_stream_create(device, NULL, &stream));
-    return stream;
 }
 
 static mr_buffer *make_pinned(mr_device *device, size_t size_bytes)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Chunked transfers in both issue orders, and both ways at once: contents, order, joins, refusals. */
 #include "support/latch.h"
+#include "support/make.h"
 #include "support/random.h"
 #include "support/suite.h"
 
@@ -20,13 +21,6 @@ struct bench {
     mr_buffer *source, *input, *output, *target;
     mr_kernel *kernel;
 };
-
-static mr_buffer *make_buffer(mr_device *device, size_t size, mr_place place)
-{
-    mr_buffer *buffer;
-    CHECK_OK(mr_buffer_create(device, size, &(mr_buffer_options){ .place = place }, &buffer));
-    return buffer;
-}
 
 static void bench_init(struct bench *bench, mr_device *device, const char *kernel, size_t in_bytes,
                        size_t out_bytes)
@@ -204,12 +198,6 @@ static void issue_order_is_as_asked_for(mr_device *device)
 }
 
 /* ---- fork and join ---- */
-
-static mr_status count_up(void *context)
-{
-    atomic_fetch_add((_Atomic int *)context, 1);
-    return MR_OK;
-}
 
 static mr_status count_chunk(void *context, const mr_chunk *chunk)
 {

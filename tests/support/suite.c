@@ -58,3 +58,12 @@ int suite_main(int argc, char **argv, const mr_device_options *options,
     printf("%zu passed\n", ran);
     return 0;
 }
+
+int suite_main_beside_cpu(int argc, char **argv, const struct suite_test *tests, size_t count,
+                          mr_device **cpu)
+{
+    CHECK_OK(mr_device_open("cpu", NULL, cpu));
+    const int status = suite_main(argc, argv, NULL, tests, count);
+    CHECK_OK(mr_device_close(*cpu));
+    return status;
+}

@@ -25,4 +25,8 @@ struct suite_test {
 int suite_main(int argc, char **argv, const mr_device_options *options,
                const struct suite_test *tests, size_t count);
 
+/* The same, with a CPU device open beside all of them. */
+int suite_main_beside_cpu(int argc, char **argv, const struct suite_test *tests, size_t count,
+                          mr_device **cpu);
+
 #endif
