@@ -285,8 +285,9 @@ typedef struct mr_node_report {
     char name[64]; /* "copy in", "median", "copy out"... */
     char device[32];
     uint64_t items, bytes_in, bytes_out;
-    uint64_t busy_ns; /* time the node's work ran; device time where sampled and scaled up */
-    uint64_t wait_ns; /* time it was ready but starved or blocked (elapsed - busy for streams) */
+    uint64_t busy_ns; /* time the node's work ran, of all replicas together; device time where
+                         sampled and scaled up */
+    uint64_t wait_ns; /* time one replica was starved or blocked: elapsed - busy_ns / replicas */
     uint64_t failures, retries;
     uint32_t replicas;
     bool is_sampled;           /* busy_ns comes from device timing */
@@ -324,10 +325,10 @@ typedef struct mr_pipeline_report {
     uint64_t parcels;
     uint64_t slot_memory_bytes; /* all devices and pinned host memory */
     double overlap;             /* (sum of busy times) / elapsed: 1 = nothing overlapped */
-    double overlap_bound; /* (sum of busy times) / (longest busy time): the most there could be */
+    double overlap_bound;       /* that sum / (longest of one replica): the most there could be */
     const mr_node_report *nodes;
     size_t node_count;
-    size_t bottleneck;              /* index into nodes: the busiest */
+    size_t bottleneck;              /* index into nodes: whose replicas are busiest */
     const mr_skipped_item *skipped; /* the first 1024 in item order */
     size_t skipped_count;
     const mr_device_report *devices; /* with several devices, in their order */

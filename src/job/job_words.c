@@ -91,9 +91,13 @@ static void say_nodes(struct mr__words *words, const mr_pipeline_report *report)
     for (size_t k = 0; k < report->node_count; k++) {
         const mr_node_report *node = &report->nodes[k];
         const double elapsed = report->elapsed_ns ? (double)report->elapsed_ns : 1;
+        /* Of one replica, so that it adds up with waiting. */
+        const double each = (double)node->busy_ns / node->replicas;
         mr__words_say(words, "    %-20s %-8s busy %7.3f s (%3.0f %%)  waiting %7.3f s", node->name,
-                      node->device, (double)node->busy_ns * 1e-9,
-                      100 * (double)node->busy_ns / elapsed, (double)node->wait_ns * 1e-9);
+                      node->device, each * 1e-9, 100 * each / elapsed,
+                      (double)node->wait_ns * 1e-9);
+        if (node->replicas > 1)
+            mr__words_say(words, "  each of %u", node->replicas);
         if (node->retries || node->failures)
             mr__words_say(words, "  %" PRIu64 " failure%s, %" PRIu64 " retried", node->failures,
                           mr__plural(node->failures), node->retries);

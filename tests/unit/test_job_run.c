@@ -203,8 +203,9 @@ static void report_says_what_happened(void **state)
 {
     (void)state;
     write_stack("in.npy", MR_TYPE_U16, 6, 5, 5, 3);
-    mr_job *job = load_job("name: small\nsource: { npy: in.npy }\nstages: [ { op: median3x3 } ]\n"
-                           "sinks: [ { npy: out.npy } ]\n");
+    mr_job *job = load_job("name: small\nsource: { npy: in.npy }\n"
+                           "stages: [ { op: median3x3, replicas: 2 } ]\n"
+                           "sinks: [ { npy: out.npy } ]\noptions: { slots: 4, chunk: 1 }\n");
     const mr_job_report *report;
     assert_status(MR_E_STATE, mr_job_report_get(job, &report));
     assert_string_equal("", mr_job_report_json(job));
@@ -230,6 +231,7 @@ static void report_says_what_happened(void **state)
     const char *text = mr_job_report_text(job);
     assert_non_null(strstr(text, "small: done"));
     assert_non_null(strstr(text, "<- the bottleneck"));
+    assert_non_null(strstr(text, "each of 2"));
     assert_non_null(strstr(text, "150 numbers, all agree"));
     mr_job_destroy(job);
 }
