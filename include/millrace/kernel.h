@@ -100,6 +100,11 @@ typedef struct mr_kernel_options {
      * count" repeats. The CPU then runs such launches that follow each other tile by tile, while their
      * data is in the first cache, and stores around the caches what goes to memory larger than they are. */
     bool is_element_wise;
+    /* CUDA, IMAGE: a promise: each thread executes griddepcontrol.wait (cudaGridDependencySynchronize)
+     * before it touches memory. GPUs of compute capability 9.0 then set the grid up while the one before
+     * it in the stream ends (programmatic dependent launch); elsewhere nothing changes. Portable kernels
+     * keep it by themselves. */
+    bool is_dependent_launch;
 } mr_kernel_options;
 
 /* May block (compiles). */

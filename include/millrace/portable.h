@@ -198,14 +198,41 @@ MR_MATH_(sqrt)
 #define MR_UNROLL 4
 #endif
 
+/* From compute capability 9.0 on, a grid may be set up while the one before it in its stream is still
+ * ending: before anything else it waits here until that one has ended and all that it wrote can be seen.
+ * PTX for older GPUs has the instruction as a comment, which the library uncovers for GPUs that know it;
+ * the mark tells it of code that has it. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define MR_GRID_WAIT_() __asm__ volatile("griddepcontrol.wait;" ::: "memory")
+#define MR_GRID_MARK_(name)                                                                        \
+    extern __device__ const char mr_waits_##name[];                                                \
+    __device__ const char mr_waits_##name[] = "waits";
+#else
+#define MR_GRID_WAIT_() __asm__ volatile("//90 griddepcontrol.wait;" ::: "memory")
+#define MR_GRID_MARK_(name)
+#endif
+
+/* As an argument that is handed on. */
+#define MR_NAME_(index, parameter) MR_NAME_OPEN_(MR_OPEN_ parameter)
+#define MR_NAME_OPEN_(...) MR_NAME_NOW_(__VA_ARGS__)
+#define MR_NAME_NOW_(access, type, name) name
+
 #define MR_KERNEL(name, ...)                                                                       \
     MR_CHECK_TYPES_(name, __VA_ARGS__);                                                            \
+    static __device__ inline __attribute__((always_inline)) void mr_body_##name(                   \
+        MR_LIST_(MR_DECLARE_, MR_COMMA_, __VA_ARGS__));                                            \
     extern "C" {                                                                                   \
     extern __device__ const char mr_signature_##name[];                                            \
     __device__ const char mr_signature_##name[] = MR_LIST_(MR_TEXT_, MR_TEXT_COMMA_, __VA_ARGS__); \
-    __global__ void name(MR_LIST_(MR_DECLARE_, MR_COMMA_, __VA_ARGS__));                           \
+    MR_GRID_MARK_(name)                                                                            \
+    __global__ void name(MR_LIST_(MR_DECLARE_, MR_COMMA_, __VA_ARGS__))                            \
+    {                                                                                              \
+        MR_GRID_WAIT_();                                                                           \
+        mr_body_##name(MR_LIST_(MR_NAME_, MR_COMMA_, __VA_ARGS__));                                \
     }                                                                                              \
-    __global__ void name(MR_LIST_(MR_DECLARE_, MR_COMMA_, __VA_ARGS__))
+    }                                                                                              \
+    static __device__ inline __attribute__((always_inline)) void mr_body_##name(                   \
+        MR_LIST_(MR_DECLARE_, MR_COMMA_, __VA_ARGS__))
 
 /* The mark tells a GPU's launch that `count` counts blocks. */
 #define MR_GROUP_KERNEL(name, ...)                                                                 \

@@ -76,13 +76,14 @@ struct mr_function_source {
     const char *name;
     const char *text; /* PORTABLE, CUDA: zero-terminated source. IMAGE: the bytes */
     size_t text_bytes;
-    const char *path;        /* for messages; "<memory>" when there is none */
-    const char *flags;       /* may be NULL */
-    const char *cache_path;  /* folder for compiled code; NULL = keep nothing. Exists, writable */
-    uint64_t cache_bytes;    /* what may be kept there in all */
-    mr_native_kernel native; /* NATIVE, and embedded portable kernels on the CPU */
-    const char *image;       /* embedded portable kernels on a GPU: `text` as PTX, tried first;
+    const char *path;         /* for messages; "<memory>" when there is none */
+    const char *flags;        /* may be NULL */
+    const char *cache_path;   /* folder for compiled code; NULL = keep nothing. Exists, writable */
+    uint64_t cache_bytes;     /* what may be kept there in all */
+    mr_native_kernel native;  /* NATIVE, and embedded portable kernels on the CPU */
+    const char *image;        /* embedded portable kernels on a GPU: `text` as PTX, tried first;
                                   NULL when the build had no compiler for it */
+    bool is_dependent_launch; /* CUDA, IMAGE: the code begins by waiting for the grid before it */
 };
 
 /* Arguments are checked and converted: `values[k]` points to a device address (uint64_t, 8 bytes; the

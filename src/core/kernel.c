@@ -232,6 +232,7 @@ mr_status mr_kernel_create(mr_device *device, const mr_kernel_options *options, 
         .path = options->path ? options->path : "<memory>",
         .flags = options->flags,
         .native = options->function,
+        .is_dependent_launch = options->is_dependent_launch,
     };
     char *text = NULL;
     status = load_source(options, &text, &source);

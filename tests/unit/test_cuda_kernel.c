@@ -33,6 +33,7 @@ static int tear_down(void **state)
     fakecuda_fail_at(0, NULL, 0);
     mr__alloc_fail_at(0, 0);
     unsetenv("FAKECUDA_NVRTC_FAIL");
+    unsetenv("FAKECUDA_COMPUTE_MAJOR");
     snprintf(command, sizeof command, "rm -rf %s", cache);
     return system(command) || fakecuda_live() ? -1 : 0;
 }
@@ -138,9 +139,93 @@ static void kernels_survive_any_allocation_that_fails(void **state)
 
 /* ---- images ---- */
 
+/* Opens the embedded kernel on a GPU of `major`.0; how many loads it took. */
+static uint64_t open_embedded(const char *major, int refusal, mr_device **device,
+                              mr_kernel **kernel)
+{
+    setenv("FAKECUDA_COMPUTE_MAJOR", major, 1);
+    assert_ok(mr_device_open("cuda", NULL, device));
+    const uint64_t before = fakecuda_count("cuModuleLoadDataEx");
+    if (refusal)
+        fakecuda_fail_at(1, "cuModuleLoadDataEx", refusal);
+    assert_ok(mr_kernel_open(*device, "scale_offset_f32", kernel));
+    return fakecuda_count("cuModuleLoadDataEx") - before;
+}
+
+/* Launches it as such kernels are launched: as dependents, or not. */
+static void launch_embedded(mr_device *device, mr_kernel *kernel, bool is_dependent)
+{
+    float numbers[COUNT];
+    mr_stream *stream;
+    mr_buffer *buffer, *view;
+    assert_ok(mr_stream_create(device, NULL, &stream));
+    assert_ok(mr_buffer_create(device, sizeof numbers, NULL, &buffer));
+    assert_ok(mr_buffer_borrow(device, numbers, sizeof numbers, MR_PLACE_PAGEABLE, &view));
+    assert_ok(mr_fill(stream, buffer, 0, sizeof numbers, 0, 4));
+    const uint64_t plain = fakecuda_count("cuLaunchKernel");
+    const uint64_t dependent = fakecuda_count("cuLaunchKernelEx");
+    const mr_argument arguments[] = { mr_argument_buffer(buffer), mr_argument_buffer(buffer),
+                                      mr_argument_f32(2), mr_argument_f32(3),
+                                      mr_argument_u64(COUNT) };
+    assert_ok(mr_kernel_launch(stream, kernel, &(mr_launch){ .count = COUNT }, arguments, 5));
+    assert_ok(mr_copy(stream, view, 0, buffer, 0, sizeof numbers));
+    assert_ok(mr_stream_wait(stream));
+    for (int i = 0; i < COUNT; i++)
+        assert_true(numbers[i] == 3);
+    assert_int_equal(plain + !is_dependent, fakecuda_count("cuLaunchKernel"));
+    assert_int_equal(dependent + is_dependent, fakecuda_count("cuLaunchKernelEx"));
+    mr_buffer_destroy(view);
+    mr_buffer_destroy(buffer);
+    mr_stream_destroy(stream);
+}
+
+/* The stand-in driver refuses a dependent launch of PTX without the wait. */
+static void an_embedded_kernel_waits_in_its_code_where_the_gpu_can(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *major;
+        int refusal;
+        uint64_t loads;
+        bool is_dependent;
+    } gpus[] = { { "9", 0, 1, true },
+                 { "10", 0, 1, true },
+                 { "8", 0, 1, false },
+                 { "9", CUDA_ERROR_UNSUPPORTED_PTX_VERSION, 2, false } };
+    for (size_t i = 0; i < sizeof gpus / sizeof *gpus; i++) {
+        mr_device *device;
+        mr_kernel *kernel;
+        assert_int_equal(gpus[i].loads,
+                         open_embedded(gpus[i].major, gpus[i].refusal, &device, &kernel));
+        launch_embedded(device, kernel, gpus[i].is_dependent);
+        mr_kernel_destroy(kernel);
+        assert_ok(mr_device_close(device));
+    }
+}
+
+static void own_code_is_a_dependent_where_it_promises_to_wait(void **state)
+{
+    (void)state;
+    mr_device *device;
+    float result[COUNT];
+    assert_ok(mr_device_open("cuda", NULL, &device));
+    for (int promise = 0; promise < 2; promise++) {
+        mr_kernel_options options = cases[2];
+        options.is_dependent_launch = promise;
+        mr_kernel *kernel;
+        assert_ok(mr_kernel_create(device, &options, &kernel));
+        const uint64_t before = fakecuda_count("cuLaunchKernelEx");
+        assert_ok(launch_on(device, kernel, result));
+        assert_int_equal(before + (uint64_t)promise, fakecuda_count("cuLaunchKernelEx"));
+        mr_kernel_destroy(kernel);
+    }
+    assert_ok(mr_device_close(device));
+}
+
 static void an_embedded_image_that_the_driver_refuses_is_compiled(void **state)
 {
     (void)state;
+    setenv("FAKECUDA_COMPUTE_MAJOR", "8", 1);
     static const int refusals[] = { CUDA_ERROR_UNSUPPORTED_PTX_VERSION, CUDA_ERROR_INVALID_PTX,
                                     CUDA_ERROR_JIT_COMPILER_NOT_FOUND };
     mr_device *device;
@@ -212,7 +297,7 @@ static void a_launch_that_fails_says_its_shape(void **state)
     float result[COUNT];
     assert_ok(mr_device_open("cuda", NULL, &device));
     assert_ok(mr_kernel_create(device, &cases[0], &kernel));
-    fakecuda_fail_at(1, "cuLaunchKernel", CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
+    fakecuda_fail_at(1, "cuLaunchKernelEx", CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
     assert_status(MR_E_DEVICE, launch_on(device, kernel, result));
     assert_words("kernel 'fill': launching 1 x 1 x 1 blocks of 256 x 1 x 1 threads with 0 bytes");
     assert_words("(701)");
@@ -256,6 +341,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(kernels_survive_any_driver_call_that_fails),
         TEST(kernels_survive_any_allocation_that_fails),
+        TEST(an_embedded_kernel_waits_in_its_code_where_the_gpu_can),
+        TEST(own_code_is_a_dependent_where_it_promises_to_wait),
         TEST(an_embedded_image_that_the_driver_refuses_is_compiled),
         TEST(refusals_of_an_image_have_their_own_words),
         TEST(a_compiler_that_fails_without_words_is_said),

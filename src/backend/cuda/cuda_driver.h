@@ -164,7 +164,8 @@ enum {
     CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK = 0,
     CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES = 1,
     CU_FUNC_ATTRIBUTE_NUM_REGS = 4,
-    CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8
+    CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8,
+    CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6
 };
 
 /* CUjit_option */
@@ -228,6 +229,24 @@ typedef struct CUDA_MEMCPY3D_PEER {
     size_t WidthInBytes, Height, Depth;
 } CUDA_MEMCPY3D_PEER;
 
+typedef struct CUlaunchAttribute {
+    int id;
+    char padding[4];
+    union {
+        char bytes[64];
+        int programmaticStreamSerializationAllowed;
+    } value;
+} CUlaunchAttribute;
+
+typedef struct CUlaunchConfig {
+    unsigned gridDimX, gridDimY, gridDimZ;
+    unsigned blockDimX, blockDimY, blockDimZ;
+    unsigned sharedMemBytes;
+    CUstream hStream;
+    CUlaunchAttribute *attrs;
+    unsigned numAttrs;
+} CUlaunchConfig;
+
 typedef struct CUDA_KERNEL_NODE_PARAMS {
     CUfunction func;
     unsigned gridDimX, gridDimY, gridDimZ;
@@ -279,6 +298,8 @@ typedef struct CUmemPoolProps {
 static_assert(sizeof(CUDA_MEMCPY2D) == 128, "layout");
 static_assert(sizeof(CUDA_MEMCPY3D) == 200, "layout");
 static_assert(sizeof(CUDA_MEMCPY3D_PEER) == 200, "layout");
+static_assert(sizeof(CUlaunchAttribute) == 72, "layout");
+static_assert(sizeof(CUlaunchConfig) == 56, "layout");
 static_assert(sizeof(CUDA_KERNEL_NODE_PARAMS) == 72, "layout");
 static_assert(sizeof(CUDA_MEMSET_NODE_PARAMS) == 40, "layout");
 static_assert(sizeof(CUDA_HOST_NODE_PARAMS) == 16, "layout");

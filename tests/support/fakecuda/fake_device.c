@@ -211,7 +211,7 @@ FAKE_API CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice devic
         *value = 1;
         break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
-        *value = 9;
+        *value = (int)fake_setting("FAKECUDA_COMPUTE_MAJOR", 9);
         break;
     case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
         *value = device;

@@ -38,6 +38,8 @@ struct CUmod_st {
     struct CUfunc_st *functions;
 };
 
+#define WAITS "mr_waits_"
+
 static void *symbol_of(CUmodule module, const char *prefix, const char *name)
 {
     char symbol[NAME_BYTES];
@@ -218,7 +220,10 @@ FAKE_API CUresult cuModuleGetGlobal_v2(CUdeviceptr *out, size_t *size_bytes, CUm
 {
     FAKE_CALL("module=%p name=%s", (void *)module, name);
     WITH_CONTEXT(context);
-    void *address = dlsym(module->library, name);
+    /* Code for this GPU begins by waiting; the CPU's, which stands in for it, has no mark of that. */
+    const bool asks_wait = !module->ptx && !strncmp(name, WAITS, strlen(WAITS));
+    void *address = asks_wait ? symbol_of(module, "mr_entry_", name + strlen(WAITS))
+                              : dlsym(module->library, name);
     Dl_info info;
     const Elf64_Sym *symbol = NULL;
     if (!address || !dladdr1(address, &info, (void **)&symbol, RTLD_DL_SYMENT) || !symbol)
@@ -292,17 +297,9 @@ CUcontext fake_launch_context(CUfunction kernel)
     return kernel->module->context;
 }
 
-FAKE_API CUresult cuLaunchKernel(CUfunction kernel, unsigned grid_x, unsigned grid_y,
-                                 unsigned grid_z, unsigned block_x, unsigned block_y,
-                                 unsigned block_z, unsigned shared_bytes, CUstream handle,
-                                 void **values, void **extra)
+static CUresult launch(CUfunction kernel, const unsigned grid[3], const unsigned block[3],
+                       unsigned shared_bytes, CUstream handle, void **values)
 {
-    FAKE_CALL("function=%p grid=%ux%ux%u block=%ux%ux%u shared=%u stream=%p", (void *)kernel,
-              grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, (void *)handle);
-    const unsigned grid[3] = { grid_x, grid_y, grid_z }, block[3] = { block_x, block_y, block_z };
-    if (extra)
-        return CUDA_ERROR_INVALID_VALUE;
-
     pthread_mutex_lock(&fake_lock);
     CUresult result;
     struct CUstream_st *stream = fake_stream_to_fill(handle, &result);
@@ -316,6 +313,44 @@ FAKE_API CUresult cuLaunchKernel(CUfunction kernel, unsigned grid_x, unsigned gr
     }
     pthread_mutex_unlock(&fake_lock);
     return result;
+}
+
+FAKE_API CUresult cuLaunchKernel(CUfunction kernel, unsigned grid_x, unsigned grid_y,
+                                 unsigned grid_z, unsigned block_x, unsigned block_y,
+                                 unsigned block_z, unsigned shared_bytes, CUstream handle,
+                                 void **values, void **extra)
+{
+    FAKE_CALL("function=%p grid=%ux%ux%u block=%ux%ux%u shared=%u stream=%p", (void *)kernel,
+              grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, (void *)handle);
+    const unsigned grid[3] = { grid_x, grid_y, grid_z }, block[3] = { block_x, block_y, block_z };
+    return extra ? CUDA_ERROR_INVALID_VALUE
+                 : launch(kernel, grid, block, shared_bytes, handle, values);
+}
+
+/* A grid that begins before the one before it has ended has to wait for that in its code. Here both run
+ * one after the other; what can be told is whether there is a wait. */
+static bool has_wait(const struct CUmod_st *module)
+{
+    return !module->ptx || strstr(module->ptx, "\tgriddepcontrol.wait") ||
+           strstr(module->ptx, "    griddepcontrol.wait");
+}
+
+FAKE_API CUresult cuLaunchKernelEx(const CUlaunchConfig *shape, CUfunction kernel, void **values,
+                                   void **extra)
+{
+    const unsigned grid[3] = { shape->gridDimX, shape->gridDimY, shape->gridDimZ };
+    const unsigned block[3] = { shape->blockDimX, shape->blockDimY, shape->blockDimZ };
+    bool is_dependent = false;
+    for (unsigned i = 0; i < shape->numAttrs; i++)
+        is_dependent =
+            shape->attrs[i].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION &&
+            shape->attrs[i].value.programmaticStreamSerializationAllowed;
+    FAKE_CALL("function=%p grid=%ux%ux%u block=%ux%ux%u shared=%u stream=%p dependent=%d",
+              (void *)kernel, grid[0], grid[1], grid[2], block[0], block[1], block[2],
+              shape->sharedMemBytes, (void *)shape->hStream, is_dependent);
+    if (extra || (is_dependent && !has_wait(kernel->module)))
+        return CUDA_ERROR_INVALID_VALUE;
+    return launch(kernel, grid, block, shape->sharedMemBytes, shape->hStream, values);
 }
 
 CUresult fake_launch_run(struct operation *operation)
