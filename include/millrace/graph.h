@@ -49,7 +49,7 @@ typedef uint32_t mr_graph_node;
  * A call that cannot be recorded (a host wait or query of a stream or an event of the capture, an
  * allocation, a buffer's end, a copy from or to pageable memory on a GPU, a wait for an event
  * from before the capture or from another backend, mr_device_synchronize, a default stream of the
- * legacy kind) fails with MR_E_STATE, and breaks the capture: mr_capture_end then gives no graph and
+ * legacy kind, what a ring, a loader or a staging crew does for the stream) fails with MR_E_STATE, and breaks the capture: mr_capture_end then gives no graph and
  * says which call it was and on which stream. The same call of another thread fails likewise and does
  * the capture no harm. Native handles: work that a library puts on mr_stream_native is recorded too.
  *
@@ -68,6 +68,11 @@ MR_API MR_MUST_USE mr_status mr_capture_end(mr_stream *stream, mr_graph **out);
 
 /* Whether work submitted to `stream` is being recorded. [any thread] */
 MR_API bool mr_stream_is_capturing(const mr_stream *stream);
+
+/* For calls of yours that cannot be recorded: MR_OK where `stream` (may be NULL) is not captured. Else
+ * MR_E_STATE as above: the capture is broken by `call`, and `why` ends the words. Both are copied. */
+MR_API MR_MUST_USE mr_status mr_capture_refuse(const mr_stream *stream, const char *call,
+                                               const char *why);
 
 /* ---- explicit nodes ---- */
 

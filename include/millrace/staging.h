@@ -9,7 +9,7 @@
  *
  * Ownership  mr_staging_create gives; mr_staging_destroy takes after its transfers have ended.
  * Threads    Transfers may be started from any thread; those of one crew share its threads and are
- *            served in order.
+ *            served in order. A captured stream (graph.h) is refused: MR_E_STATE.
  */
 #ifndef MR_STAGING_H
 #define MR_STAGING_H

@@ -541,6 +541,13 @@ void mr__capture_leave(mr_stream *stream)
     atomic_store_explicit(&stream->capture, NULL, memory_order_relaxed);
 }
 
+mr_status mr_capture_refuse(const mr_stream *stream, const char *call, const char *why)
+{
+    if (!stream)
+        return MR_OK;
+    return mr__capture_refuse(call ? call : "a call", stream, why ? why : "it cannot be recorded");
+}
+
 bool mr_stream_is_capturing(const mr_stream *stream)
 {
     return stream && mr__stream_is_captured(stream);

@@ -5,6 +5,8 @@
  */
 #include "flow/loader_parts.h"
 
+#include <millrace/graph.h>
+
 /* ---- next ---- */
 
 static bool has_pending(const mr_loader *loader, const struct mr__loader_tier *tier)
@@ -133,7 +135,8 @@ static void lend(mr_loader *loader, const struct mr__loader_slot *slot, mr_batch
 static mr_status check_stream(const char *call, const mr_loader *loader, const mr_stream *stream)
 {
     if (!stream || mr_stream_device(stream) == loader->device)
-        return MR_OK;
+        return mr_capture_refuse(stream, call,
+                                 "a loader lends a batch for one use, not for every launch");
     return mr_error_set(MR_E_INVALID, "%s: loader '%s' is of %s, the stream of %s", call,
                         loader->name, mr_device_id(loader->device),
                         mr_device_id(mr_stream_device(stream)));

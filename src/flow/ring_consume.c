@@ -155,6 +155,8 @@ mr_status mr_ring_take(mr_ring *ring, uint32_t consumer, mr_stream *stream, uint
 {
     *slot = (mr_slot){ 0 };
     mr_status status = check_consumer(ring, consumer);
+    if (!status)
+        status = mr__ring_refuse_capture("mr_ring_take", stream);
     if (status)
         return status;
 
@@ -209,17 +211,18 @@ static mr_status release_entry(mr_ring *ring, struct mr__ring_entry *entry, uint
 
 mr_status mr_ring_release(mr_ring *ring, uint32_t consumer, mr_stream *stream, const mr_slot *slot)
 {
-    const mr_status invalid = check_consumer(ring, consumer);
-    if (invalid)
-        return invalid;
+    mr_status status = check_consumer(ring, consumer);
+    if (!status)
+        status = mr__ring_refuse_capture("mr_ring_release", stream);
+    if (status)
+        return status;
 
     pthread_mutex_lock(&ring->lock);
     struct mr__ring_entry *entry = find_taken(ring, consumer, slot);
-    const mr_status status =
-        entry ? release_entry(ring, entry, consumer, stream, slot)
-              : mr_error_set(MR_E_STATE,
-                             "ring '%s': slot %u with item %llu is not lent to consumer %u",
-                             ring->name, slot->index, (unsigned long long)slot->sequence, consumer);
+    status = entry ? release_entry(ring, entry, consumer, stream, slot)
+                   : mr_error_set(
+                         MR_E_STATE, "ring '%s': slot %u with item %llu is not lent to consumer %u",
+                         ring->name, slot->index, (unsigned long long)slot->sequence, consumer);
     pthread_mutex_unlock(&ring->lock);
     return status;
 }

@@ -17,11 +17,18 @@
 #include "flow/gate.h"
 
 #include <millrace/event.h>
+#include <millrace/graph.h>
 #include <millrace/ring.h>
 
 enum { MR__RING_SLOT_LIMIT = 65536, MR__RING_CONSUMER_LIMIT = 64 };
 
 #define MR__RING_NONE UINT32_MAX
+
+/* A graph would use the slot again and again; `stream` may be NULL. Not under the lock. */
+static inline mr_status mr__ring_refuse_capture(const char *call, const mr_stream *stream)
+{
+    return mr_capture_refuse(stream, call, "a ring lends a slot for one use, not for every launch");
+}
 
 enum mr__ring_state { MR__RING_FREE, MR__RING_LENT, MR__RING_PUBLISHED };
 

@@ -182,11 +182,14 @@ static mr_status make_writable(mr_ring *ring, uint32_t index, mr_stream *stream,
 mr_status mr_ring_acquire(mr_ring *ring, mr_stream *stream, uint64_t timeout_ns, mr_slot *slot)
 {
     *slot = (mr_slot){ 0 };
+    mr_status status = mr__ring_refuse_capture("mr_ring_acquire", stream);
+    if (status)
+        return status;
     const struct mr__patience patience = mr__patience_begin(timeout_ns);
     uint32_t index = MR__RING_NONE;
 
     pthread_mutex_lock(&ring->lock);
-    mr_status status = wait_for_claim(ring, stream, &patience, &index);
+    status = wait_for_claim(ring, stream, &patience, &index);
     if (!status) {
         status = make_writable(ring, index, stream, &patience);
         if (status) {
@@ -268,10 +271,12 @@ mr_status mr_ring_publish(mr_ring *ring, mr_stream *stream, const mr_slot *slot)
     if (slot->size_bytes > ring->slot_bytes)
         return mr_error_set(MR_E_INVALID, "ring '%s': size_bytes is %zu; a slot has %zu",
                             ring->name, slot->size_bytes, ring->slot_bytes);
+    mr_status status = mr__ring_refuse_capture("mr_ring_publish", stream);
+    if (status)
+        return status;
     pthread_mutex_lock(&ring->lock);
     struct mr__ring_entry *entry = find_lent(ring, slot);
-    const mr_status status =
-        entry ? publish_entry(ring, entry, stream, slot) : say_not_lent(ring, slot);
+    status = entry ? publish_entry(ring, entry, stream, slot) : say_not_lent(ring, slot);
     pthread_mutex_unlock(&ring->lock);
     return status;
 }

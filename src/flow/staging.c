@@ -11,6 +11,7 @@
 #include "flow/crew.h"
 
 #include <millrace/event.h>
+#include <millrace/graph.h>
 #include <millrace/staging.h>
 
 #include <pthread.h>
@@ -330,6 +331,10 @@ static mr_status check_transfer(const char *call, const mr_staging *staging,
     if (mr_stream_device(stream) != staging->device)
         return mr_error_set(MR_E_INVALID, "%s: the crew is of %s, the stream of %s", call,
                             mr_device_id(staging->device), mr_device_id(mr_stream_device(stream)));
+    const mr_status refused =
+        mr_capture_refuse(stream, call, "the crew copies now, through memory that it uses again");
+    if (refused)
+        return refused;
     if (staging->is_host_memory && !mr_buffer_host(buffer))
         return mr_error_set(MR_E_UNSUPPORTED,
                             "%s: the buffer is device memory of %s, out of reach "
