@@ -17,8 +17,8 @@
  * Several devices (mr_pipeline_options.devices) each run the whole chain, a *lane* each. A parcel goes to
  * the lane that has room first; results come in item order all the same. A device that fails is taken
  * out: what it had not delivered runs elsewhere, and the report says so. Where copies of fewer devices
- * at once are faster, fewer are given work. Stages that keep their order (replicas 0 or 1) cannot be
- * run so. Calls of one lane come from one thread, calls of different lanes at the same time; `lend` is
+ * at once are faster, fewer are given work. Stages that keep their order (replicas 0 or 1, and not
+ * is_independent) cannot be run so. Calls of one lane come from one thread, calls of different lanes at the same time; `lend` is
  * called by one of them at a time, in any order, once for each item.
  *
  * Ownership  mr_pipeline_create gives; mr_pipeline_destroy takes (it cancels a run and waits). Contexts
@@ -66,13 +66,14 @@ typedef struct mr_pipeline_options {
      * failures that the stage's function reports. */
     uint32_t retry_limit;
     uint64_t memory_limit; /* bytes of slots per device at most; 0 = half of what is free */
-    /* Sample device times for the report (timing events on one parcel in sixteen). Without it
-     * busy times are of the host's view. */
+    /* Sample device times for the report (timing events on one parcel in `measure_period`). Without
+     * it busy times are of the host's view. */
     bool is_measured;
     /* Data-parallel: every stage without a device of its own runs on each of these (1 to
      * MR_PIPELINE_DEVICE_LIMIT, no two alike; the list is copied, the devices are borrowed). */
     mr_device *const *devices;
     uint32_t device_count;
+    uint32_t measure_period; /* 1: every parcel is timed; 0 = 16 */
 } mr_pipeline_options;
 
 MR_API MR_MUST_USE mr_status mr_pipeline_create(const mr_pipeline_options *options,
@@ -210,6 +211,13 @@ typedef struct mr_stage_options {
      * `submit` may be called twice for an item. What is enqueued can run again: kernels and buffers
      * live until the run ends, and host functions leave their contexts as they are. */
     bool is_repeatable;
+    /* Items do not depend on each other, though `replicas` is 0 or 1: one stream for each of several
+     * devices. */
+    bool is_independent;
+    /* Told how long a parcel's work took, on the device for `submit`, however it was launched. Called
+     * where the pipeline is_measured, for the parcels that are timed, in item order, by the thread of the
+     * first sink before it takes the items. NULL: none. */
+    void (*note_time)(void *context, uint64_t first_index, uint32_t item_count, uint64_t busy_ns);
 } mr_stage_options;
 
 MR_API MR_MUST_USE mr_status mr_pipeline_add_stage(mr_pipeline *pipeline,

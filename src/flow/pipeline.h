@@ -29,7 +29,7 @@
 #define MR__NONE UINT32_MAX
 #define MR__HOST_PLACE 0u       /* where sources, sinks and CPU stages are */
 #define MR__SKIPPED_LIMIT 1024u /* skipped items that are listed */
-#define MR__SAMPLE_PERIOD 16u   /* one parcel in so many is timed */
+#define MR__SAMPLE_PERIOD 16u   /* one parcel in so many is timed, two in a row */
 #define MR__SLOW_NS 10000u /* a source or sink that took so long for one is timed for every one */
 #define MR__PARCEL_LIMIT 65536u /* items in a parcel at most */
 #define MR__SEALED 0x80000000u  /* slot.fill: no more items go in */

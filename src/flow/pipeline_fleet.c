@@ -20,12 +20,13 @@ static mr_status no_memory(const struct mr__fleet *fleet)
 
 static mr_status check_stage(const mr_pipeline *pipeline, const struct mr__node *node)
 {
-    if (node->stage.replicas > 1)
+    if (node->stage.replicas > 1 || node->stage.is_independent)
         return MR_OK;
     return mr_error_set(MR_E_INVALID,
                         "stage '%s' keeps its order (replicas is %u), but pipeline '%s' runs on %u "
-                        "devices at once: set replicas to 2 or more, or to MR_REPLICAS_AUTO, where "
-                        "items do not depend on each other; else give the pipeline one device",
+                        "devices at once: set is_independent, replicas to 2 or more, or "
+                        "MR_REPLICAS_AUTO, where items do not depend on each other; else give the "
+                        "pipeline one device",
                         node->name, node->stage.replicas, pipeline->name,
                         pipeline->options.device_count);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a run did, node by node. Times are taken of one parcel in MR__SAMPLE_PERIOD and scaled up; of
+ * What a run did, node by node. Times are taken of one parcel in measure_period and scaled up; of
  * sources and sinks that are slow, of every parcel.
  */
 #include "flow/pipeline.h"
@@ -11,20 +11,32 @@
 
 /* ---- while it runs ---- */
 
+static void tell_time(const struct mr__slot *slot, const struct mr__step *step, uint64_t busy_ns)
+{
+    if (step->kind == MR__STEP_COPY || !step->node->stage.note_time)
+        return;
+    step->node->stage.note_time(step->node->stage.context, slot->first_index, slot->item_count,
+                                busy_ns);
+}
+
 static void settle_step(struct mr__run *run, const struct mr__plan *plan, struct mr__slot *slot,
                         uint32_t index)
 {
     struct mr__slot_step *slot_step = &slot->steps[index];
     struct mr__tally *tally = &run->tallies[plan->steps[index].report];
     int64_t elapsed_ns;
-    if (slot_step->is_timed && !mr_event_elapsed(slot_step->begin, slot_step->end, &elapsed_ns) &&
-        elapsed_ns >= 0) {
-        tally->busy_ns += (uint64_t)elapsed_ns;
+    uint64_t busy_ns = slot_step->busy_ns;
+    const bool is_timed = slot_step->is_timed &&
+                          !mr_event_elapsed(slot_step->begin, slot_step->end, &elapsed_ns) &&
+                          elapsed_ns >= 0;
+    if (is_timed) {
+        busy_ns = (uint64_t)elapsed_ns;
         tally->is_timed = true;
-    } else {
-        tally->busy_ns += slot_step->busy_ns;
     }
+    tally->busy_ns += busy_ns;
     tally->sampled_items += slot->item_count;
+    if (is_timed)
+        tell_time(slot, &plan->steps[index], busy_ns);
 }
 
 void mr__report_settle(struct mr__slot *slot)

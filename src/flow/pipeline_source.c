@@ -15,6 +15,12 @@
 /* What became of a parcel that was being filled. */
 enum outcome { FILLED, STOLEN };
 
+static bool is_sampled(const mr_pipeline *pipeline, uint64_t number)
+{
+    const uint32_t period = pipeline->options.measure_period;
+    return period ? number % period == 0 : number % MR__SAMPLE_PERIOD < 2;
+}
+
 struct mr__slot *mr__source_open(mr_pipeline *pipeline, uint64_t first_index)
 {
     struct mr__run *run = pipeline->run;
@@ -24,7 +30,7 @@ struct mr__slot *mr__source_open(mr_pipeline *pipeline, uint64_t first_index)
     slot->item_count = 0;
     slot->lent.count = 0;
     slot->origin = NULL;
-    slot->is_sampled = slot->number % MR__SAMPLE_PERIOD < 2;
+    slot->is_sampled = is_sampled(pipeline, slot->number);
     atomic_store_explicit(&slot->fill, 0, memory_order_release);
     return slot;
 }

@@ -293,7 +293,7 @@ static bool must_fail(const struct model_node *node, uint64_t first, uint32_t co
 
 static void check_order(struct play_node *node, uint64_t first, uint32_t count, uint32_t attempt)
 {
-    if (node->node->replicas > 1 || attempt)
+    if (node->node->replicas > 1 || node->node->is_independent || attempt)
         return;
     CHECK(first >= node->seen);
     node->seen = first + (node->node->fail_attempts ? 0 : count);
@@ -567,6 +567,7 @@ static void add_stage(struct play *play, struct play_node *made)
                                  .context = made,
                                  .has_no_output = node->has_no_output,
                                  .replicas = node->replicas,
+                                 .is_independent = node->is_independent,
                                  .is_parcel_wise = node->is_parcel_wise,
                                  .is_in_place = node->is_in_place };
     memcpy(options.inputs, node->inputs, sizeof options.inputs);

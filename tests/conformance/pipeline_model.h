@@ -46,6 +46,7 @@ struct model_node {
     bool is_sized_by_device; /* and lets the device say so */
     bool is_slow;            /* now and then takes some microseconds more */
     uint32_t replicas;
+    bool is_independent;
     uint32_t rotation;
     uint8_t tag;
     uint64_t fail_index;    /* items index, index + fail_period... fail; 0 and 0: none */

@@ -45,7 +45,7 @@ static void spread(struct model *model, uint32_t device_count)
         if (node->kind != MR_NODE_STAGE)
             continue;
         node->is_spread = !node->is_work && node->device != here.host;
-        if (node->replicas < 2)
+        if (node->replicas < 2 && !node->is_independent)
             node->replicas = 2;
     }
     if (!model->options.parcel_items)
@@ -100,6 +100,23 @@ static void items_come_in_order_from_any_number_of_devices(void **state)
         model.item_count = 0;
         model_run_through(&model);
     }
+    close_devices();
+}
+
+/* One stream for each device, though each of them could keep the order of its own. */
+static void independent_items_need_no_replicas(void **state)
+{
+    (void)state;
+    open_devices();
+    struct model model = model_linear("independent", here.gpus[0], here.host);
+    model.item_count = 300;
+    for (int i = 1; i <= 3; i++)
+        model.nodes[i].is_independent = true;
+    model.nodes[2] = model_work(2, 5);
+    model.nodes[2].is_independent = true;
+    spread(&model, 3);
+    model.on_report = check_devices;
+    model_run_through(&model);
     close_devices();
 }
 
@@ -421,6 +438,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(items_come_in_order_from_any_number_of_devices),
+        cmocka_unit_test(independent_items_need_no_replicas),
         cmocka_unit_test(every_way_of_lending_works_on_several_devices),
         cmocka_unit_test(every_shape_runs_on_several_devices),
         cmocka_unit_test(failures_of_items_are_told_in_order),

@@ -27,7 +27,8 @@ struct play {
     uint32_t retry_limit;
     uint64_t failing_period; /* of items of a stage before; 0: none */
     enum wrong wrong;
-    uint64_t cancel_at; /* 0: not at all */
+    uint64_t cancel_at;      /* 0: not at all */
+    uint32_t measure_period; /* 0: not measured */
 
     mr_device *device, *host;
     mr_kernel *kernel;
@@ -36,7 +37,8 @@ struct play {
     float added;
     uint32_t bias_bits;
     uint64_t calls, taken, next_index;
-    bool has_failed;
+    uint64_t timed, timed_end; /* items that were timed, and up to which */
+    bool has_failed, is_told_late;
 };
 
 static float value_of(uint64_t item, uint32_t element)
@@ -135,6 +137,15 @@ static mr_status check_item(void *context, const mr_sink_item *item)
     return MR_OK;
 }
 
+static void note_time(void *context, uint64_t first_index, uint32_t item_count, uint64_t busy_ns)
+{
+    struct play *play = context;
+    play->is_told_late |= first_index < play->next_index || first_index < play->timed_end ||
+                          !item_count || busy_ns > 1000000000000;
+    play->timed += item_count;
+    play->timed_end = first_index + item_count;
+}
+
 static mr_status add_nodes(struct play *play)
 {
     const mr_source_options source = {
@@ -150,7 +161,8 @@ static mr_status add_nodes(struct play *play)
                                      .replicas = play->replicas,
                                      .is_parcel_wise = play->is_parcel_wise,
                                      .is_in_place = play->is_in_place,
-                                     .is_repeatable = !play->is_not_repeatable };
+                                     .is_repeatable = !play->is_not_repeatable,
+                                     .note_time = note_time };
     const mr_sink_options sink = { .take = check_item, .context = play };
     mr_status status = mr_pipeline_add_source(play->pipeline, &source, NULL);
     if (!status && play->failing_period)
@@ -208,7 +220,9 @@ static mr_status play_open(struct play *play)
     const mr_pipeline_options options = { .parcel_items = PARCEL,
                                           .slot_count = SLOTS,
                                           .on_error = play->on_error,
-                                          .retry_limit = play->retry_limit };
+                                          .retry_limit = play->retry_limit,
+                                          .is_measured = play->measure_period > 0,
+                                          .measure_period = play->measure_period };
     mr_status status = mr_device_open(play->device_name, NULL, &play->device);
     if (!status && play->failing_period)
         status = mr_device_open("cpu", NULL, &play->host);
@@ -249,6 +263,17 @@ static const mr_node_report *report_of(const struct play *play)
     return NULL;
 }
 
+/* All items of every so many parcels, the short one too, before they were taken; none unasked. */
+static void check_times(const struct play *play)
+{
+    const uint64_t period = (uint64_t)play->measure_period * PARCEL;
+    uint64_t expected = 0;
+    for (uint64_t i = 0; period && i < play->item_count; i++)
+        expected += i % period < PARCEL;
+    assert_int_equal(play->timed, expected);
+    assert_false(play->is_told_late);
+}
+
 /* Runs it on one device after the other; `expected` items come out, and some parcels are replayed, or
  * none with `words`. */
 static void run_play(const struct play *wanted, uint64_t expected, const char *words)
@@ -263,6 +288,7 @@ static void run_play(const struct play *wanted, uint64_t expected, const char *w
 
         const mr_node_report *report = report_of(&play);
         assert_int_equal(play.taken, expected);
+        check_times(&play);
         if (words && !strstr(report->replay_words, words))
             fail_msg("%s: \"%s\"", device_names[i], report->replay_words);
         if (!words && !report->replayed_parcels)
@@ -317,6 +343,16 @@ static void a_slot_that_changes_streams_stays_right(void **state)
 {
     (void)state;
     run_play(&(struct play){ .replicas = 2 }, ITEMS, "");
+}
+
+static void times_of_replayed_parcels_are_told(void **state)
+{
+    (void)state;
+    run_play(&(struct play){ .measure_period = 1 }, ITEMS, NULL);
+    run_play(&(struct play){ .measure_period = 1, .replicas = 2 }, ITEMS, "");
+    run_play(&(struct play){ .measure_period = 5, .is_not_repeatable = true }, ITEMS,
+             "not declared");
+    run_play(&(struct play){ .measure_period = 1000 }, ITEMS, NULL);
 }
 
 static void work_in_place_is_replayed(void **state)
@@ -522,6 +558,7 @@ int main(void)
         TEST(whole_parcels_are_replayed_too),
         TEST(several_streams_replay),
         TEST(a_slot_that_changes_streams_stays_right),
+        TEST(times_of_replayed_parcels_are_told),
         TEST(work_in_place_is_replayed),
         TEST(sizes_that_the_stage_leaves_come_back),
         TEST(a_second_run_captures_anew),
