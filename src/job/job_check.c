@@ -88,9 +88,6 @@ static void open_lanes(mr_job *job)
     for (uint32_t k = 0; k < job->device_name_count; k++)
         add_lane(job, k);
     job->device = job->lane_count ? job->lanes[0] : NULL;
-    if (job->vision && job->lane_count > 1)
-        mr__problem_add(&job->problems, MR_E_INVALID, &job->root->place,
-                        "a vision job runs on one device, not on %u", job->lane_count);
 }
 
 static bool is_cpu(mr_device *device)

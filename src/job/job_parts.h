@@ -99,6 +99,9 @@ char *mr__job_format_json(const mr_job *job);
 char *mr__job_format_text(const mr_job *job);
 char *mr__job_format_plan(const mr_job *job);
 
+/* What each of several devices did (a json_t of Jansson's). */
+void *mr__job_devices_json(const mr_pipeline_report *report);
+
 /* Can the outputs be compared after a run? MR_E_UNSUPPORTED says why not. */
 mr_status mr__job_can_verify(const mr_job *job);
 /* Compares all comparable outputs of a run that ended well with the reference. */

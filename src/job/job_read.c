@@ -385,7 +385,7 @@ static void add_devices(mr_job *job, const char *text, const struct mr__yaml *no
     }
 }
 
-/* `devices` is `all`, a name, or a list of names. */
+/* `device` and `devices` are `all`, a name, or a list of names. */
 static void read_devices(mr_job *job, const struct mr__yaml *node)
 {
     const char *name;
@@ -407,16 +407,13 @@ static void read_device(mr_job *job, const char *override)
 {
     const struct mr__yaml *one = mr__yaml_child(job->root, "device");
     const struct mr__yaml *several = mr__yaml_child(job->root, "devices");
-    const char *name = "auto";
     if (one && several)
         mr__field_problem(&job->reading, several,
                           "the job has `device` too; keep one of `device` and `devices`");
     if (override && *override)
         add_devices(job, override, NULL);
-    else if (several)
-        read_devices(job, several);
-    else if (!one || mr__field_text(&job->reading, one, &name))
-        add_device(job, name, one);
+    else if (several || one)
+        read_devices(job, several ? several : one);
     if (!job->device_name_count && !job->has_all_devices)
         add_device(job, override ? override : "auto", one);
 }
@@ -428,7 +425,7 @@ void mr__job_read(mr_job *job, const mr_job_options *options)
     for (size_t k = 0; k < options->override_count; k++)
         if (!mr__yaml_set(&job->arena, &job->problems, job->root, options->overrides[k]))
             job->is_broken = true;
-    static const char *const vision_keys[] = { "name", "device", "vision", NULL };
+    static const char *const vision_keys[] = { "name", "device", "devices", "vision", NULL };
     const struct mr__yaml *vision = mr__yaml_child(job->root, "vision");
     if (!mr__field_map(&job->reading, job->root, vision ? "a vision job" : "the job",
                        vision ? vision_keys : keys))

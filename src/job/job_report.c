@@ -286,7 +286,7 @@ static json_t *skipped_value(const mr_pipeline_report *report)
     return list;
 }
 
-static json_t *devices_value(const mr_pipeline_report *report)
+void *mr__job_devices_json(const mr_pipeline_report *report)
 {
     json_t *list = json_array();
     for (size_t k = 0; k < report->device_count; k++) {
@@ -332,7 +332,7 @@ static void add_pipeline(json_t *value, const mr_pipeline_report *report)
     json_object_set_new(value, "nodes", nodes);
     json_object_set_new(value, "skipped", skipped_value(report));
     if (report->device_count) {
-        json_object_set_new(value, "devices", devices_value(report));
+        json_object_set_new(value, "devices", mr__job_devices_json(report));
         json_object_set_new(value, "devices_at_once", number(report->devices_at_once));
     }
 }

@@ -99,13 +99,15 @@ struct mr__vision_job {
     const char *query_text; /* for the sheet; "" without a query */
     enum mr__vision_mode mode;
     uint32_t set_count, decode_threads, slot_count; /* 0 = auto */
+    uint32_t measure_period;                        /* one image in so many; 0 = auto */
     bool is_skipping, is_measured;
     bool has_output[MR__VISION_OUTPUTS];
     struct mr__vision_folder folder;
 
     /* Of a run. */
     enum mr__vision_mode mode_used;
-    uint32_t sets_used, threads_used;
+    uint32_t sets_used, threads_used; /* sets of each device */
+    uint32_t period_used;
     atomic_uint_fast64_t skipped; /* so far */
     uint64_t done, due;           /* images; due: whose header could be read */
     uint64_t bins[MR__VISION_BINS];
@@ -210,6 +212,8 @@ mr_status mr__vision_write_summary(const struct mr_job *job);
 
 /* The mean over the images that were measured; 0 without any. */
 double mr__vision_stage_mean_ns(const struct mr__vision_job *vision, uint32_t stage);
+/* Images whose stages on the device were timed. */
+uint64_t mr__vision_measured(const struct mr__vision_job *vision);
 
 struct mr__words;
 /* What is added to the job's words, and the `vision` of its JSON (a json_t of Jansson's). */

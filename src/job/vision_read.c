@@ -284,12 +284,23 @@ static void read_folder(const struct mr__reading *reading, const struct mr__yaml
     }
 }
 
+/* `true`, `false`, or one image in so many. */
+static void read_measure(const struct mr__reading *reading, const struct mr__yaml *node,
+                         struct mr__vision_job *vision)
+{
+    vision->is_measured = true;
+    if (node && node->kind == MR__YAML_TEXT && node->text[0] &&
+        strspn(node->text, "0123456789") == strlen(node->text))
+        mr__field_u32(reading, node, 1, 1000000, &vision->measure_period);
+    else
+        mr__field_bool(reading, node, &vision->is_measured);
+}
+
 static void read_run(const struct mr__reading *reading, const struct mr__yaml *node,
                      struct mr__vision_job *vision)
 {
     static const char *const policies[] = { "stop", "skip", NULL };
     uint32_t policy = 1, mode = MR__VISION_AUTO;
-    vision->is_measured = true;
     mr__field_choice(reading, mr__yaml_child(node, "on_error"), policies, &policy);
     vision->is_skipping = policy == 1;
     mr__field_choice(reading, mr__yaml_child(node, "mode"), mr__vision_mode_names, &mode);
@@ -300,7 +311,7 @@ static void read_run(const struct mr__reading *reading, const struct mr__yaml *n
                           "sets of streams are for `mode: concurrent`; leave one of them out");
     mr__field_u32(reading, mr__yaml_child(node, "decode_threads"), 1, 64, &vision->decode_threads);
     mr__field_u32(reading, mr__yaml_child(node, "slots"), 1, 1024, &vision->slot_count);
-    mr__field_bool(reading, mr__yaml_child(node, "measure"), &vision->is_measured);
+    read_measure(reading, mr__yaml_child(node, "measure"), vision);
 }
 
 struct mr__vision_job *mr__vision_job_read(const struct mr__reading *reading,

@@ -32,8 +32,11 @@ void mr__vision_say_plan(struct mr__words *words, const mr_job *job)
         mr__words_say(words, "%u x %u patches\n", parameters->columns, parameters->rows);
     else
         mr__words_say(words, "about %u patches\n", parameters->budget / 128);
-    mr__words_say(words, "mode: %s, on %s; bad images: %s\n", mr__vision_mode_names[vision->mode],
-                  mr_device_id(job->device), vision->is_skipping ? "skipped" : "stop the run");
+    mr__words_say(words, "mode: %s, on %s", mr__vision_mode_names[vision->mode],
+                  mr_device_id(job->device));
+    for (uint32_t k = 1; k < job->lane_count; k++)
+        mr__words_say(words, ", %s", mr_device_id(job->lanes[k]));
+    mr__words_say(words, "; bad images: %s\n", vision->is_skipping ? "skipped" : "stop the run");
     mr__words_say(words, "outputs:");
     for (uint32_t k = 0; k < MR__VISION_OUTPUTS; k++)
         if (vision->has_output[k])
@@ -56,25 +59,19 @@ double mr__vision_stage_mean_ns(const struct mr__vision_job *vision, uint32_t st
     return count > 0 ? sum / count : 0;
 }
 
-void mr__vision_say_report(struct mr__words *words, const mr_job *job)
+uint64_t mr__vision_measured(const struct mr__vision_job *vision)
 {
-    const struct mr__vision_job *vision = job->vision;
-    const double seconds = job->report.seconds;
+    uint64_t count = 0;
+    for (size_t k = 0; k < vision->list.count; k++)
+        count += vision->list.records[k].is_done &&
+                 vision->list.records[k].stage_ns[MR__VISION_TEXTURES];
+    return count;
+}
+
+static void say_times(struct mr__words *words, const struct mr__vision_job *vision)
+{
     char text[MR__AMOUNT_BYTES];
-    if (!vision->list.count)
-        return;
-    mr__words_say(words, "  %" PRIu64 " of %zu image%s done", vision->done, vision->list.count,
-                  mr__plural(vision->list.count));
-    if (seconds > 0 && vision->done)
-        mr__words_say(words, ", %.4g images/s", (double)vision->done / seconds);
-    if (vision->due)
-        mr__words_say(words, "; %s, %u set%s of streams, %u decoding thread%s",
-                      mr__vision_mode_names[vision->mode_used], vision->sets_used,
-                      mr__plural(vision->sets_used), vision->threads_used,
-                      mr__plural(vision->threads_used));
-    mr__words_say(words, "\n");
-    if (!vision->done)
-        return;
+    const uint64_t measured = mr__vision_measured(vision);
     mr__words_say(words, "  of one image, on average:");
     for (uint32_t k = 0; k < MR__VISION_STAGES; k++) {
         const double mean = mr__vision_stage_mean_ns(vision, k);
@@ -82,7 +79,30 @@ void mr__vision_say_report(struct mr__words *words, const mr_job *job)
             mr__words_say(words, "%s %s %s ms", k ? "," : "", mr__vision_stage_name(k),
                           mr__milliseconds(mean, text));
     }
+    if (measured && measured < vision->done)
+        mr__words_say(words, " (on the device, times of %" PRIu64 " measured image%s)", measured,
+                      mr__plural(measured));
     mr__words_say(words, "\n");
+}
+
+void mr__vision_say_report(struct mr__words *words, const mr_job *job)
+{
+    const struct mr__vision_job *vision = job->vision;
+    const double seconds = job->report.seconds;
+    if (!vision->list.count)
+        return;
+    mr__words_say(words, "  %" PRIu64 " of %zu image%s done", vision->done, vision->list.count,
+                  mr__plural(vision->list.count));
+    if (seconds > 0 && vision->done)
+        mr__words_say(words, ", %.4g images/s", (double)vision->done / seconds);
+    if (vision->due)
+        mr__words_say(words, "; %s, %u set%s of streams%s, %u decoding thread%s",
+                      mr__vision_mode_names[vision->mode_used], vision->sets_used,
+                      mr__plural(vision->sets_used), job->lane_count > 1 ? " on each device" : "",
+                      vision->threads_used, mr__plural(vision->threads_used));
+    mr__words_say(words, "\n");
+    if (vision->done)
+        say_times(words, vision);
 }
 
 /* ---- JSON ---- */
@@ -168,6 +188,7 @@ void *mr__vision_report_json(const mr_job *job)
     json_object_set_new(value, "mode", mr__json_text(mr__vision_mode_names[vision->mode_used]));
     json_object_set_new(value, "sets", number(vision->sets_used));
     json_object_set_new(value, "decode_threads", number(vision->threads_used));
+    json_object_set_new(value, "measured", number(mr__vision_measured(vision)));
     json_object_set_new(value, "stage_milliseconds", stages_value(vision));
     json_object_set_new(value, "tokens_histogram", bins_value(vision));
     json_object_set_new(value, "parameters", parameters_value(vision));
@@ -206,6 +227,8 @@ mr_status mr__vision_write_summary(const mr_job *job)
     if (report && report->bottleneck < report->node_count)
         json_object_set_new(value, "bottleneck",
                             mr__json_text(report->nodes[report->bottleneck].name));
+    if (report && report->device_count)
+        json_object_set_new(value, "devices", mr__job_devices_json(report));
     for (size_t k = 0; k < vision->list.count; k++)
         if (vision->list.records[k].is_done)
             json_array_append_new(images, image_value(&vision->list.records[k]));

@@ -6,7 +6,8 @@
  *       (decoded image) └───────────────┴── (three streams)   (the image, again)
  *
  * Both modes are this one graph: pipelined, each stage has one stream; concurrent, each has as many
- * as there are sets. What an image becomes depends on nothing else, so the bytes are the same.
+ * as there are sets. Several devices have the graph once each, and an image goes to one of them. What
+ * an image becomes depends on nothing else, so the bytes are the same.
  */
 #include "job/vision_run.h"
 
@@ -60,51 +61,49 @@ static struct mr__vision_place place_of(const mr_parcel_view *view)
     return (struct mr__vision_place){ view->buffer, view->offset };
 }
 
-/* Marks the beginning (or end) of one of the device's stages. */
-static mr_status mark(const struct mr__vision_run *run, const mr_stage_call *call, uint32_t stage,
-                      bool is_end)
-{
-    if (!run->times)
-        return MR_OK;
-    const struct mr__vision_times *times = &run->times[call->first_index % run->slot_count];
-    return mr_event_record(is_end ? times->end[stage] : times->start[stage], call->stream);
-}
-
 static mr_status submit_textures(void *context, mr_stage_call *call)
 {
     const struct mr__vision_run *run = context;
-    const struct mr__vision_record *record = record_of(run, call->first_index);
-    mr_status status = mark(run, call, 0, false);
-    if (!status)
-        status =
-            mr__vision_enqueue_textures(run->model, &record->plan, call->stream, call->slice_limit,
-                                        place_of(&call->inputs[0]), place_of(call->output));
-    return status ? status : mark(run, call, 0, true);
+    return mr__vision_enqueue_textures(
+        run->lanes[call->lane].model, &record_of(run, call->first_index)->plan, call->stream,
+        call->slice_limit, place_of(&call->inputs[0]), place_of(call->output));
 }
 
 static mr_status submit_scores(void *context, mr_stage_call *call)
 {
     const struct mr__vision_run *run = context;
-    const struct mr__vision_record *record = record_of(run, call->first_index);
-    mr_status status = mark(run, call, 1, false);
-    if (!status)
-        status = mr__vision_enqueue_scores(
-            run->model, &record->plan, run->scorers[call->replica], call->stream, call->slice_limit,
-            place_of(&call->inputs[0]), place_of(&call->inputs[1]), place_of(call->output));
-    return status ? status : mark(run, call, 1, true);
+    const struct mr__vision_lane *lane = &run->lanes[call->lane];
+    return mr__vision_enqueue_scores(lane->model, &record_of(run, call->first_index)->plan,
+                                     lane->scorers[call->replica], call->stream, call->slice_limit,
+                                     place_of(&call->inputs[0]), place_of(&call->inputs[1]),
+                                     place_of(call->output));
 }
 
 static mr_status submit_tokens(void *context, mr_stage_call *call)
 {
     const struct mr__vision_run *run = context;
-    const struct mr__vision_record *record = record_of(run, call->first_index);
-    mr_status status = mark(run, call, 2, false);
-    if (!status)
-        status = mr__vision_enqueue_tokens(run->model, &record->plan, call->stream,
-                                           call->slice_limit, place_of(&call->inputs[0]),
-                                           place_of(&call->inputs[1]), place_of(call->output));
-    return status ? status : mark(run, call, 2, true);
+    return mr__vision_enqueue_tokens(run->lanes[call->lane].model,
+                                     &record_of(run, call->first_index)->plan, call->stream,
+                                     call->slice_limit, place_of(&call->inputs[0]),
+                                     place_of(&call->inputs[1]), place_of(call->output));
 }
+
+/* On the device, of the images that are measured. */
+static void note_time(struct mr__vision_run *run, uint64_t index, enum mr__vision_stage stage,
+                      uint64_t busy_ns)
+{
+    record_of(run, index)->stage_ns[stage] = busy_ns ? busy_ns : 1; /* 0 is not measured */
+}
+
+#define DEFINE_NOTE(name, stage)                                                                   \
+    static void name(void *context, uint64_t first_index, uint32_t item_count, uint64_t busy_ns)   \
+    {                                                                                              \
+        (void)item_count;                                                                          \
+        note_time(context, first_index, stage, busy_ns);                                           \
+    }
+DEFINE_NOTE(note_textures, MR__VISION_TEXTURES)
+DEFINE_NOTE(note_scores, MR__VISION_SCORE)
+DEFINE_NOTE(note_tokens, MR__VISION_ALLOCATE)
 
 static mr_status write_outputs(void *context, mr_host_call *call)
 {
@@ -132,17 +131,6 @@ DEFINE_SIZE(size_of_result, result_bytes)
 
 /* ---- the sink ---- */
 
-static void take_times(const struct mr__vision_run *run, uint64_t index,
-                       struct mr__vision_record *record)
-{
-    const struct mr__vision_times *times = &run->times[index % run->slot_count];
-    for (uint32_t k = 0; k < MR__VISION_DEVICE_STAGES; k++) {
-        int64_t elapsed;
-        if (mr_event_elapsed(times->start[k], times->end[k], &elapsed) == MR_OK && elapsed > 0)
-            record->stage_ns[MR__VISION_TEXTURES + k] = (uint64_t)elapsed;
-    }
-}
-
 static mr_status take_note(void *context, const mr_sink_item *item)
 {
     struct mr__vision_run *run = context;
@@ -151,8 +139,6 @@ static mr_status take_note(void *context, const mr_sink_item *item)
     memcpy(&record->note, item->data, sizeof record->note);
     record->stage_ns[MR__VISION_WRITE] = record->note.write_ns;
     record->is_done = true;
-    if (run->times)
-        take_times(run, item->index, record);
     for (uint32_t k = 0; k < MR__VISION_BINS; k++)
         vision->bins[k] += record->note.bins[k];
     for (uint32_t k = 0; k < MR__VISION_OUTPUTS; k++)
@@ -172,13 +158,13 @@ static mr_status add_source(struct mr__vision_run *run, mr_node *out)
         .interrupt = interrupt,
         .context = run,
         .item_bytes = run->largest.image_bytes,
+        .item_count = run->due_count, /* fewer where some turn out bad */
         .is_lending = true,
     };
     return mr_pipeline_add_source(run->pipeline, &options, out);
 }
 
-/* Images of one size and form: what is enqueued for one is what is enqueued for the next. Marks in time
- * belong to one image, and are not launched again. */
+/* Images of one size and form: what is enqueued for one is what is enqueued for the next. */
 static bool is_repeatable(const struct mr__vision_run *run)
 {
     const struct mr__vision_record *records = run->vision->list.records;
@@ -189,7 +175,7 @@ static bool is_repeatable(const struct mr__vision_run *run)
             plan->channel_bytes != first->channel_bytes)
             return false;
     }
-    return !run->times;
+    return true;
 }
 
 static mr_status add_device_stages(struct mr__vision_run *run, mr_node source, mr_node *result)
@@ -198,7 +184,7 @@ static mr_status add_device_stages(struct mr__vision_run *run, mr_node source, m
     mr_node textures = 0, scores = 0;
     mr_stage_options options = {
         .name = "textures",
-        .device = run->device,
+        .device = run->lane_count > 1 ? NULL : run->lanes[0].device,
         .submit = submit_textures,
         .context = run,
         .inputs = { source },
@@ -206,10 +192,13 @@ static mr_status add_device_stages(struct mr__vision_run *run, mr_node source, m
         .output_size = size_of_textures,
         .replicas = sets,
         .is_repeatable = is_repeatable(run),
+        .is_independent = true,
+        .note_time = note_textures,
     };
     mr_status status = mr_pipeline_add_stage(run->pipeline, &options, &textures);
     options.name = "scores";
     options.submit = submit_scores;
+    options.note_time = note_scores;
     options.inputs[1] = textures;
     options.output_bytes = run->largest.scores_bytes;
     options.output_size = size_of_scores;
@@ -217,6 +206,7 @@ static mr_status add_device_stages(struct mr__vision_run *run, mr_node source, m
         status = mr_pipeline_add_stage(run->pipeline, &options, &scores);
     options.name = "tokens";
     options.submit = submit_tokens;
+    options.note_time = note_tokens;
     options.inputs[0] = textures;
     options.inputs[1] = scores;
     options.output_bytes = run->largest.result_bytes;
@@ -235,6 +225,7 @@ static mr_status add_end(struct mr__vision_run *run, mr_node source, mr_node res
         .inputs = { source, result },
         .output_bytes = sizeof(struct mr__vision_note),
         .replicas = run->writer_count,
+        .is_independent = true,
     };
     const mr_status status = mr_pipeline_add_stage(run->pipeline, &options, &written);
     return status ? status
@@ -253,7 +244,12 @@ static mr_status build(struct mr__vision_run *run, const mr_job *job)
         .parcel_items = 1,
         .slot_count = run->slot_count,
         .is_measured = run->vision->is_measured,
+        .measure_period = run->vision->period_used,
     };
+    if (job->lane_count > 1) {
+        options.devices = job->lanes;
+        options.device_count = job->lane_count;
+    }
     mr_node source = 0, result = 0;
     mr_status status = mr_pipeline_create(&options, &run->pipeline);
     if (!status)
@@ -265,33 +261,43 @@ static mr_status build(struct mr__vision_run *run, const mr_job *job)
 
 /* ---- begin and end ---- */
 
-static mr_status make_times(struct mr__vision_run *run)
+static mr_status make_lanes(struct mr__vision_run *run, const mr_job *job)
 {
-    if (!run->vision->is_measured)
-        return MR_OK;
-    run->times = mr__zalloc_array(run->slot_count, sizeof *run->times);
-    if (!run->times)
-        return mr_error_set(MR_E_NO_MEMORY, "no memory for the stages' times");
-    const mr_event_options options = { .has_timing = true };
-    for (uint32_t slot = 0; slot < run->slot_count; slot++)
-        for (uint32_t k = 0; k < MR__VISION_DEVICE_STAGES; k++) {
-            struct mr__vision_times *times = &run->times[slot];
-            mr_status status = mr_event_create(run->device, &options, &times->start[k]);
-            if (!status)
-                status = mr_event_create(run->device, &options, &times->end[k]);
-            if (status)
-                return status;
-        }
+    run->lanes = mr__zalloc_array(job->lane_count, sizeof *run->lanes);
+    if (!run->lanes)
+        return mr_error_set(MR_E_NO_MEMORY, "no memory for the devices");
+    run->lane_count = job->lane_count;
+    for (uint32_t k = 0; k < run->lane_count; k++)
+        run->lanes[k].device = job->lanes[k];
     return MR_OK;
 }
 
-static mr_status make_scorers(struct mr__vision_run *run)
+static mr_status make_models(struct mr__vision_run *run)
 {
-    mr_status status = mr__vision_model_create(run->device, &run->vision->parameters, &run->model);
-    for (uint32_t k = 0; k < run->vision->sets_used && !status; k++)
-        status =
-            mr__vision_scorers_create(run->model, run->largest.scratch_bytes, 0, &run->scorers[k]);
+    mr_status status = MR_OK;
+    for (uint32_t i = 0; i < run->lane_count && !status; i++) {
+        struct mr__vision_lane *lane = &run->lanes[i];
+        status = mr__vision_model_create(lane->device, &run->vision->parameters, &lane->model);
+        for (uint32_t k = 0; k < run->vision->sets_used && !status; k++)
+            status = mr__vision_scorers_create(lane->model, run->largest.scratch_bytes, 0,
+                                               &lane->scorers[k]);
+    }
     return status;
+}
+
+/* Buffers for all images that may be in flight or are being decoded, pinned for the GPUs if there are
+ * any. */
+static mr_status make_crew(struct mr__vision_run *run)
+{
+    const struct mr__vision_job *vision = run->vision;
+    uint32_t pinning = 0;
+    while (pinning + 1 < run->lane_count && mr__vision_is_host(run->lanes[pinning].device))
+        pinning++;
+    size_t buffers = (size_t)run->lane_count * run->slot_count + vision->threads_used;
+    if (buffers > run->due_count)
+        buffers = run->due_count;
+    return mr__vision_crew_create(run->vision, run->lanes[pinning].device, run->due, run->due_count,
+                                  (uint32_t)buffers, run->largest.image_bytes, &run->crew);
 }
 
 static mr_status list_images(struct mr__vision_run *run)
@@ -320,10 +326,12 @@ static mr_status list_images(struct mr__vision_run *run)
     return mr__vision_scan(run);
 }
 
-static mr_status begin(struct mr__vision_run *run)
+static mr_status begin(struct mr__vision_run *run, const mr_job *job)
 {
     struct mr__vision_job *vision = run->vision;
     mr_status status = mr_device_open("cpu", NULL, &run->host);
+    if (!status)
+        status = make_lanes(run, job);
     if (!status)
         status = list_images(run);
     vision->due = run->due_count;
@@ -333,29 +341,20 @@ static mr_status begin(struct mr__vision_run *run)
         status = mr__vision_choose(run);
     if (status || !run->due_count)
         return status;
-    status = make_scorers(run);
-    if (!status)
-        status = make_times(run);
-    if (!status)
-        status = mr__vision_crew_create(vision, run->device, run->due, run->due_count,
-                                        run->slot_count + vision->threads_used,
-                                        run->largest.image_bytes, &run->crew);
-    return status;
+    status = make_models(run);
+    return status ? status : make_crew(run);
 }
 
 static void end(struct mr__vision_run *run)
 {
     mr_pipeline_destroy(run->pipeline);
     mr__vision_crew_destroy(run->crew);
-    for (uint32_t k = 0; k < MR__VISION_SET_LIMIT; k++)
-        mr__vision_scorers_destroy(run->scorers[k]);
-    mr__vision_model_destroy(run->model);
-    for (uint32_t slot = 0; run->times && slot < run->slot_count; slot++)
-        for (uint32_t k = 0; k < MR__VISION_DEVICE_STAGES; k++) {
-            mr_event_destroy(run->times[slot].start[k]);
-            mr_event_destroy(run->times[slot].end[k]);
-        }
-    mr__free(run->times);
+    for (uint32_t i = 0; i < run->lane_count; i++) {
+        for (uint32_t k = 0; k < MR__VISION_SET_LIMIT; k++)
+            mr__vision_scorers_destroy(run->lanes[i].scorers[k]);
+        mr__vision_model_destroy(run->lanes[i].model);
+    }
+    mr__free(run->lanes);
     mr__free(run->due);
     mr__free(run->items);
     if (run->host && mr_device_close(run->host))
@@ -407,10 +406,9 @@ mr_status mr__vision_run(mr_job *job, const mr_job_run_options *options)
     struct mr__vision_run run = {
         .vision = job->vision,
         .is_cancelled = &job->is_cancelled,
-        .device = job->device,
     };
     forget(run.vision);
-    mr_status status = begin(&run);
+    mr_status status = begin(&run, job);
     if (!status)
         status = stream(&run, job, options);
     status = finish(&run, job, status);

@@ -7,7 +7,6 @@
 
 #include "job/vision_job.h"
 
-#include <millrace/event.h>
 #include <millrace/pipeline.h>
 
 /* Of the largest image. */
@@ -15,32 +14,35 @@ struct mr__vision_sizes {
     size_t image_bytes, textures_bytes, scores_bytes, result_bytes, scratch_bytes;
 };
 
-enum { MR__VISION_DEVICE_STAGES = 3, MR__VISION_SET_LIMIT = 64 };
+enum { MR__VISION_SET_LIMIT = 64 };
 
-/* Beginning and end of the device's stages of one image. */
-struct mr__vision_times {
-    mr_event *start[MR__VISION_DEVICE_STAGES], *end[MR__VISION_DEVICE_STAGES];
+/* What is kept for each of the run's devices. */
+struct mr__vision_lane {
+    mr_device *device;
+    struct mr__vision_model *model;
+    struct mr__vision_scorers *scorers[MR__VISION_SET_LIMIT];
 };
 
 struct mr__vision_run {
     struct mr__vision_job *vision;
     const atomic_int *is_cancelled;
-    mr_device *device, *host; /* the host's own reference is this run's */
+    mr_device *host; /* the reference is this run's */
+    struct mr__vision_lane *lanes;
+    uint32_t lane_count;
     struct mr__vision_sizes largest;
     uint32_t *due; /* records whose header is good */
     size_t due_count;
     uint32_t *items; /* the record of each item, written by the source */
-    struct mr__vision_model *model;
-    struct mr__vision_scorers *scorers[MR__VISION_SET_LIMIT];
     struct mr__vision_crew *crew;
-    uint32_t slot_count, writer_count;
-    struct mr__vision_times *times; /* slot_count of them; NULL: not measured */
+    uint32_t slot_count, writer_count; /* of each device */
     mr_pipeline *pipeline;
 };
 
 /* Reads the headers; `due` has room for all. */
 mr_status mr__vision_scan(struct mr__vision_run *run);
-/* Mode, sets, threads, slots: what the job leaves open. */
+/* Mode, sets, threads, slots, what is measured: what the job leaves open. */
 mr_status mr__vision_choose(struct mr__vision_run *run);
+/* Whether the device works in the host's memory. */
+bool mr__vision_is_host(mr_device *device);
 
 #endif

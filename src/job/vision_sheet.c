@@ -82,6 +82,20 @@ static const char *const style =
     "a{color:#8a2c7c}\n"
     "</style>\n";
 
+/* What each of several devices did. */
+static void say_devices(struct mr__words *page, const mr_pipeline_report *report)
+{
+    for (size_t k = 0; k < report->device_count; k++) {
+        const mr_device_report *device = &report->devices[k];
+        mr__words_say(page, "%s%s: %" PRIu64 " image%s", k ? " &middot; " : "<p class=\"soft\">",
+                      device->device, device->items, mr__plural(device->items));
+        if (device->is_lost)
+            mr__words_say(page, " and lost, %" PRIu64 " done elsewhere", device->items_moved);
+    }
+    if (report->device_count)
+        say_plain(page, "</p>\n");
+}
+
 static void say_head(struct mr__words *page, const mr_job *job)
 {
     const struct mr__vision_job *vision = job->vision;
@@ -111,6 +125,8 @@ static void say_head(struct mr__words *page, const mr_job *job)
                       mr__vision_mode_names[vision->mode_used], vision->sets_used,
                       mr__plural(vision->sets_used));
     say_plain(page, "</p>\n");
+    if (report->pipeline)
+        say_devices(page, report->pipeline);
 }
 
 /* ---- what the run took ---- */
@@ -133,6 +149,11 @@ static void say_stages(struct mr__words *page, const mr_job *job)
                       longest > 0 ? 100 * times[k] / longest : 0);
     say_plain(page, "</table>\n");
     const mr_pipeline_report *report = job->report.pipeline;
+    const uint64_t measured = mr__vision_measured(vision);
+    if (measured && measured < vision->done)
+        mr__words_say(
+            page, "<p class=\"soft\">On the device, times of %" PRIu64 " measured image%s.</p>\n",
+            measured, mr__plural(measured));
     if (report && report->bottleneck < report->node_count) {
         say_plain(page, "<p class=\"soft\">The stages overlap; the busiest was ");
         say_text(page, report->nodes[report->bottleneck].name);

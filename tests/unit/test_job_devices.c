@@ -70,6 +70,8 @@ static void jobs_run_on_the_devices_they_name(void **state)
         { "devices: [cuda:1, cpu, cuda:0]", NULL, "cuda:1, cpu, cuda:0", 3 },
         { "devices: cuda:0,cuda:1", NULL, "cuda:0, cuda:1", 2 },
         { "devices: [cuda:2]", NULL, "cuda:2", 0 },
+        { "device: all", NULL, "cuda:0, cuda:1, cuda:2", 3 },
+        { "device: [cuda:2, cuda:1]", NULL, "cuda:2, cuda:1", 2 },
         { "device: cpu", "all", "cuda:0, cuda:1, cuda:2", 3 },
         { "devices: all", "cpu", "cpu", 0 },
         { "", "cuda:1,cuda:2", "cuda:1, cuda:2", 2 },

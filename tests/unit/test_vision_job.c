@@ -1,98 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The vision job from folder to folder: both modes, every kind of list, bad images, bad job files,
  * outputs that add up, and no trace of a run that did not end well. */
-#include "image_files.h"
-#include "job_fixture.h"
+#include "flow/pipeline.h"
+#include "vision_fixture.h"
 
-#include <dirent.h>
 #include <jansson.h>
-#include <png.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static void save(const char *path, struct made_file file)
-{
-    write_file(path, file.bytes, file.size_bytes);
-    free(file.bytes);
-}
-
-static void save_png(const char *path, uint32_t width, uint32_t height, uint64_t seed)
-{
-    uint8_t *pixels = make_scene(width, height, seed);
-    save(path, make_png(
-                   &(struct made_png){
-                       .width = width, .height = height, .depth = 8, .colour = PNG_COLOR_TYPE_RGB },
-                   pixels));
-    free(pixels);
-}
-
-static void save_jpeg(const char *path, uint32_t width, uint32_t height, uint32_t orientation)
-{
-    uint8_t *pixels = make_scene(width, height, orientation);
-    save(path, make_jpeg(&(struct made_jpeg){ .width = width,
-                                              .height = height,
-                                              .channels = 3,
-                                              .orientation = orientation },
-                         pixels));
-    free(pixels);
-}
-
-/* Images of several sizes and kinds in `in`. */
-static void make_images(void)
-{
-    assert_int_equal(0, mkdir("in", 0777));
-    save_png("in/a.png", 160, 96, 1);
-    save_jpeg("in/b.jpg", 120, 200, 6);
-    save_png("in/c 10.png", 64, 64, 3);
-    save_png("in/c 9.png", 300, 70, 4);
-    uint8_t *pixels = make_scene(90, 80, 5);
-    save("in/wide.png", make_png(&(struct made_png){ .width = 45,
-                                                     .height = 80,
-                                                     .depth = 16,
-                                                     .colour = PNG_COLOR_TYPE_RGB },
-                                 pixels));
-    save("in/grey.jpeg",
-         make_jpeg(&(struct made_jpeg){ .width = 90, .height = 80, .channels = 1 }, pixels));
-    free(pixels);
-    write_text("in/notes.txt", "not an image, and not named like one");
-}
-
-static void assert_same_file(const char *a, const char *b)
-{
-    size_t a_bytes, b_bytes;
-    char *left = read_file(a, &a_bytes), *right = read_file(b, &b_bytes);
-    if (a_bytes != b_bytes || memcmp(left, right, a_bytes) != 0)
-        fail_msg("%s and %s differ", a, b);
-    free(left);
-    free(right);
-}
-
-static const char *const kinds[] = { "tokens", "scores", "compressed", "overlay", "sheet" };
-
-/* Every file of one run stands in the other, with the same bytes. */
-static size_t assert_same_outputs(const char *a, const char *b)
-{
-    size_t count = 0;
-    for (size_t k = 0; k < 5; k++) {
-        char path[600], other[600];
-        snprintf(path, sizeof path, "%s/%s", a, kinds[k]);
-        snprintf(other, sizeof other, "%s/%s", b, kinds[k]);
-        assert_int_equal(count_files(path), count_files(other));
-        DIR *entries = opendir(path);
-        assert_non_null(entries);
-        for (const struct dirent *entry; (entry = readdir(entries));) {
-            if (entry->d_name[0] == '.')
-                continue;
-            snprintf(path, sizeof path, "%s/%s/%s", a, kinds[k], entry->d_name);
-            snprintf(other, sizeof other, "%s/%s/%s", b, kinds[k], entry->d_name);
-            assert_same_file(path, other);
-            count++;
-        }
-        closedir(entries);
-    }
-    return count;
-}
 
 static void both_modes_give_the_same_bytes(void **state)
 {
@@ -109,12 +24,19 @@ static void both_modes_give_the_same_bytes(void **state)
     assert_int_equal(4, count_files(".")); /* in, a, b, c */
 }
 
-/* Their stages may be launched again as graphs. */
+/* Their stages are launched again as graphs, timed all the same. */
 static void images_of_one_size_agree_with_the_reference(void **state)
 {
     (void)state;
-    run_verified("vision: { images: { generate: { count: 24, width: 200, height: 120 } },"
-                 " query: blue, folder: like, mode: concurrent, sets: 2, measure: false }\n");
+    mr__graphed_worth_ns = 0;
+    mr_job *job = load_job("vision: { images: { generate: { count: 24, width: 200, height: 120 } },"
+                           " query: blue, folder: like, mode: concurrent, sets: 2, slots: 4 }\n");
+    assert_ok(mr_job_run(job, &(mr_job_run_options){ .is_verified = true }));
+    const char *report = mr_job_report_json(job);
+    assert_non_null(strstr(report, "\"replayed_parcels\": "));
+    assert_non_null(strstr(report, "\"measured\": 24"));
+    mr_job_destroy(job);
+    mr__graphed_worth_ns = 15000;
 }
 
 static json_t *load_json(const char *path)
@@ -387,6 +309,8 @@ static void every_mistake_is_told_with_its_place(void **state)
     expect_problem("vision: { images: in, folder: out, size: large }\n", MR_E_FORMAT, "original");
     expect_problem("vision: { images: in, folder: out, mode: pipelined, sets: 2 }\n", MR_E_FORMAT,
                    "sets of streams");
+    expect_problem("vision: { images: in, folder: out, measure: 0 }\n", MR_E_FORMAT, "measure");
+    expect_problem("vision: { images: in, folder: out, measure: often }\n", MR_E_FORMAT, "measure");
     expect_problem("vision: 3\n", MR_E_FORMAT, "expected a map");
     expect_problem("vision: { images: [], folder: out }\n", MR_E_FORMAT, "empty");
     expect_problem("vision: { images: { recursive: true }, folder: out }\n", MR_E_FORMAT,
