@@ -110,6 +110,11 @@ void mr_pipeline_destroy(mr_pipeline *pipeline)
     mr__free(pipeline);
 }
 
+mr_status mr__pipeline_no_memory(const mr_pipeline *pipeline)
+{
+    return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of host memory", pipeline->name);
+}
+
 static mr_status make_room(mr_pipeline *pipeline)
 {
     if (pipeline->node_count < pipeline->node_capacity)
@@ -120,7 +125,7 @@ static mr_status make_room(mr_pipeline *pipeline)
     const uint32_t capacity = pipeline->node_capacity ? 2 * pipeline->node_capacity : 8;
     struct mr__node *nodes = mr__resize_array(pipeline->nodes, capacity, sizeof *nodes);
     if (!nodes)
-        return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of host memory", pipeline->name);
+        return mr__pipeline_no_memory(pipeline);
     pipeline->nodes = nodes;
     pipeline->node_capacity = capacity;
     return MR_OK;

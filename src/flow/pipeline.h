@@ -339,6 +339,11 @@ struct mr_pipeline {
     uint32_t callers;      /* inside cancel or drain */
 };
 
+/* ---- pipeline.c ---- */
+
+/* MR_E_NO_MEMORY, with its words. */
+mr_status mr__pipeline_no_memory(const mr_pipeline *pipeline);
+
 /* ---- pipeline_check.c ---- */
 
 /* Checks what can be said without memory or devices' help, and writes the order of the nodes. */

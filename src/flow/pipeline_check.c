@@ -176,7 +176,7 @@ mr_status mr__graph_check(const mr_pipeline *pipeline, uint32_t *order)
 
     bool *is_placed = mr__zalloc_array(pipeline->node_count, sizeof *is_placed);
     if (!is_placed)
-        return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of host memory", pipeline->name);
+        return mr__pipeline_no_memory(pipeline);
     status = find_order(pipeline, is_placed, order);
     mr__free(is_placed);
     return status;

@@ -11,11 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static mr_status no_memory(const struct mr__fleet *fleet)
-{
-    return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of host memory", fleet->pipeline->name);
-}
-
 /* ---- what can be run so ---- */
 
 static mr_status check_stage(const mr_pipeline *pipeline, const struct mr__node *node)
@@ -61,7 +56,7 @@ static mr_status copy_nodes(const struct mr__leg *leg)
     mr_pipeline *to = leg->pipeline;
     to->nodes = mr__zalloc_array(from->node_count, sizeof *to->nodes);
     if (!to->nodes)
-        return no_memory(leg->fleet);
+        return mr__pipeline_no_memory(from);
     memcpy(to->nodes, from->nodes, from->node_count * sizeof *to->nodes);
     to->node_count = to->node_capacity = from->node_count;
     for (uint32_t i = 0; i < to->node_count; i++) {
@@ -214,7 +209,7 @@ static mr_status make_fleet(mr_pipeline *pipeline, struct mr__fleet *fleet)
     fleet->skipped = mr__zalloc_array(MR__SKIPPED_LIMIT + 1, sizeof *fleet->skipped);
     fleet->reports = mr__zalloc_array(lanes, sizeof *fleet->reports);
     if (!fleet->reports || !fleet->lanes || !fleet->legs || !fleet->turns || !fleet->skipped)
-        return no_memory(fleet);
+        return mr__pipeline_no_memory(pipeline);
     fleet->lane_count = lanes;
     fleet->leg_capacity = legs;
     for (uint32_t i = 0; i < lanes; i++)
@@ -233,7 +228,7 @@ mr_status mr__fleet_create(mr_pipeline *pipeline, struct mr__fleet **out)
         return status;
     struct mr__fleet *fleet = mr__zalloc(sizeof *fleet);
     if (!fleet)
-        return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of host memory", pipeline->name);
+        return mr__pipeline_no_memory(pipeline);
     fleet->pipeline = pipeline;
     mr__bell_init(&fleet->source_bell);
     pthread_mutex_init(&fleet->mutex, NULL);

@@ -218,8 +218,7 @@ mr_status mr__leg_collect(struct mr__leg *leg, struct mr__replay **out, size_t *
         return MR_OK;
     struct mr__replay *list = mr__zalloc_array(end - first + left, sizeof *list);
     if (!list)
-        return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of host memory",
-                            leg->pipeline->name);
+        return mr__pipeline_no_memory(leg->pipeline);
     for (uint64_t n = first; n < end; n++) {
         struct mr__slot *slot = mr__slot_of(plan, n);
         const uint32_t live = mr__slot_live_items(slot);

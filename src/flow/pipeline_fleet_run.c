@@ -89,8 +89,7 @@ static mr_status join_replays(struct mr__fleet *fleet, struct mr__leg *leg)
         struct mr__replay *joined =
             mr__resize_array(leg->replays, leg->replay_count + left, sizeof *joined);
         if (!joined)
-            return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of host memory",
-                                fleet->pipeline->name);
+            return mr__pipeline_no_memory(fleet->pipeline);
         memcpy(joined + leg->replay_count, other->replays + other->replay_next,
                left * sizeof *joined);
         leg->replays = joined;

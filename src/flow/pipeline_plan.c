@@ -28,7 +28,7 @@ static mr_status make_arrays(const mr_pipeline *pipeline, struct mr__plan *plan)
     plan->reports = mr__zalloc_array(images + 2 * nodes, sizeof *plan->reports);
     if (!plan->order || !plan->edges || !plan->images || !plan->steps || !plan->groups ||
         !plan->places || !plan->sinks || !plan->terminals || !plan->watched || !plan->reports)
-        return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of host memory", pipeline->name);
+        return mr__pipeline_no_memory(pipeline);
     return MR_OK;
 }
 
@@ -75,7 +75,7 @@ mr_status mr__plan_create(mr_pipeline *pipeline, struct mr__plan **out)
         return mr_error_set(MR_E_INVALID, "pipeline '%s' has no nodes", pipeline->name);
     struct mr__plan *plan = mr__zalloc(sizeof *plan);
     if (!plan)
-        return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of host memory", pipeline->name);
+        return mr__pipeline_no_memory(pipeline);
 
     mr_status status = make_arrays(pipeline, plan);
     if (!status)

@@ -12,11 +12,6 @@
 
 /* ---- made and freed ---- */
 
-static mr_status no_memory(const mr_pipeline *pipeline)
-{
-    return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of host memory", pipeline->name);
-}
-
 static void free_run(struct mr__run *run)
 {
     if (!run)
@@ -50,7 +45,7 @@ static mr_status create_run(const mr_pipeline *pipeline, struct mr__run **out)
     *out = NULL;
     struct mr__run *run = mr__zalloc_aligned(MR__LINE, sizeof *run);
     if (!run)
-        return no_memory(pipeline);
+        return mr__pipeline_no_memory(pipeline);
     mr__bell_init(&run->source_bell);
     mr__bell_init(&run->submit_bell);
     pthread_mutex_init(&run->retire_mutex, NULL);
@@ -68,7 +63,7 @@ static mr_status create_run(const mr_pipeline *pipeline, struct mr__run **out)
     run->skipped = mr__zalloc_array(MR__SKIPPED_LIMIT + 1, sizeof *run->skipped);
     if (!run->sinks || !run->tallies || !run->edge_bytes || !run->skipped) {
         free_run(run);
-        return no_memory(pipeline);
+        return mr__pipeline_no_memory(pipeline);
     }
     run->sink_count = sink_count;
     for (uint32_t i = 0; i < sink_count; i++) {

@@ -10,11 +10,6 @@
 
 #include "flow/staging.h"
 
-static mr_status no_memory(const mr_pipeline *pipeline)
-{
-    return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': out of host memory", pipeline->name);
-}
-
 /* ---- streams and windows ---- */
 
 static mr_status make_streams(mr_pipeline *pipeline, struct mr__plan *plan)
@@ -23,7 +18,7 @@ static mr_status make_streams(mr_pipeline *pipeline, struct mr__plan *plan)
         struct mr__group *group = &plan->groups[i];
         group->streams = mr__zalloc_array(group->stream_count, sizeof *group->streams);
         if (!group->streams)
-            return no_memory(pipeline);
+            return mr__pipeline_no_memory(pipeline);
         const mr_stream_options options = { .name = group->name, .priority = group->priority };
         for (uint32_t k = 0; k < group->stream_count; k++) {
             const mr_status status = mr_stream_create(group->device, &options, &group->streams[k]);
@@ -70,7 +65,7 @@ static mr_status make_stretches(mr_pipeline *pipeline, struct mr__stretches *str
 {
     stretches->capacity = capacity;
     stretches->list = mr__zalloc_array(capacity, sizeof *stretches->list);
-    return stretches->list ? MR_OK : no_memory(pipeline);
+    return stretches->list ? MR_OK : mr__pipeline_no_memory(pipeline);
 }
 
 static mr_status make_slot_sizes(mr_pipeline *pipeline, const struct mr__plan *plan,
@@ -79,13 +74,13 @@ static mr_status make_slot_sizes(mr_pipeline *pipeline, const struct mr__plan *p
     slot->sizes = mr__zalloc_array(pipeline->node_count, sizeof *slot->sizes);
     slot->failed = mr__zalloc_array(plan->parcel_items, sizeof *slot->failed);
     if (!slot->sizes || !slot->failed)
-        return no_memory(pipeline);
+        return mr__pipeline_no_memory(pipeline);
     for (uint32_t i = 0; i < pipeline->node_count; i++) {
         if (!plan->edges[i].item_bytes)
             continue;
         slot->sizes[i] = mr__zalloc_array(plan->parcel_items, sizeof **slot->sizes);
         if (!slot->sizes[i])
-            return no_memory(pipeline);
+            return mr__pipeline_no_memory(pipeline);
     }
     return MR_OK;
 }
@@ -95,7 +90,7 @@ static mr_status make_slot_images(mr_pipeline *pipeline, const struct mr__plan *
 {
     slot->images = mr__zalloc_array(plan->image_count, sizeof *slot->images);
     if (!slot->images)
-        return no_memory(pipeline);
+        return mr__pipeline_no_memory(pipeline);
     for (uint32_t i = 0; i < plan->image_count; i++) {
         const struct mr__image *image = &plan->images[i];
         const mr_buffer_options options = { .place = image->kind,
@@ -127,7 +122,7 @@ static mr_status make_slot_steps(mr_pipeline *pipeline, const struct mr__plan *p
 {
     slot->steps = mr__zalloc_array(plan->step_count, sizeof *slot->steps);
     if (!slot->steps)
-        return no_memory(pipeline);
+        return mr__pipeline_no_memory(pipeline);
     for (uint32_t i = 0; i < plan->step_count; i++) {
         mr_device *device = plan->groups[plan->steps[i].group].device;
         struct mr__slot_step *made = &slot->steps[i];
@@ -156,7 +151,7 @@ static mr_status make_slot_lending(mr_pipeline *pipeline, const struct mr__plan 
 
     slot->sinks = mr__zalloc_array(plan->sink_count, sizeof *slot->sinks);
     if (!slot->sinks)
-        return no_memory(pipeline);
+        return mr__pipeline_no_memory(pipeline);
     for (uint32_t i = 0; i < plan->sink_count; i++) {
         const struct mr__sink *sink = &plan->sinks[i];
         if (!sink->is_lending)
@@ -173,7 +168,7 @@ static mr_status make_slots(mr_pipeline *pipeline, struct mr__plan *plan)
 {
     plan->slots = mr__zalloc_aligned(MR__LINE, plan->slot_count * sizeof *plan->slots);
     if (!plan->slots)
-        return no_memory(pipeline);
+        return mr__pipeline_no_memory(pipeline);
     for (uint32_t i = 0; i < plan->slot_count; i++) {
         struct mr__slot *slot = &plan->slots[i];
         slot->pipeline = pipeline;
@@ -206,7 +201,7 @@ static mr_status make_lanes(mr_pipeline *pipeline, struct mr__plan *plan)
         image->lane_count = plan->groups[plan->steps[image->step].group].stream_count;
         image->lanes = mr__zalloc_array(image->lane_count, sizeof *image->lanes);
         if (!image->lanes)
-            return no_memory(pipeline);
+            return mr__pipeline_no_memory(pipeline);
         plan->slot_memory_bytes += image->slot_bytes * image->lane_count;
         for (uint32_t k = 0; k < image->lane_count; k++) {
             const mr_status status =
