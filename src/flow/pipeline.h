@@ -519,6 +519,9 @@ void mr__run_join(struct mr__run *run);
 void mr__run_quiet_streams(const struct mr__plan *plan);
 void mr__run_quiet_crews(const struct mr__plan *plan);
 void mr__run_destroy(mr_pipeline *pipeline);
+/* `*is_started` is set before the thread runs: other threads of the run read it. */
+mr_status mr__run_start_thread(mr_pipeline *pipeline, pthread_t *thread, bool *is_started,
+                               void *(*function)(void *), void *context);
 /* A thread of the run does nothing more. */
 void mr__run_leave(mr_pipeline *pipeline);
 

@@ -363,21 +363,6 @@ void mr__fleet_forget(mr_pipeline *pipeline)
     mr__fleet_destroy(fleet);
 }
 
-static mr_status start_thread(mr_pipeline *pipeline, pthread_t *thread, bool *is_started,
-                              void *(*function)(void *))
-{
-    pthread_mutex_lock(&pipeline->mutex);
-    pipeline->threads_left++;
-    pthread_mutex_unlock(&pipeline->mutex);
-    const int error = pthread_create(thread, NULL, function, pipeline->fleet);
-    *is_started = !error;
-    if (!error)
-        return MR_OK;
-    mr__run_leave(pipeline);
-    return mr_error_set(MR_E_NO_MEMORY, "pipeline '%s': cannot start a thread (error %d)",
-                        pipeline->name, error);
-}
-
 static mr_status start_threads(mr_pipeline *pipeline, bool is_main_apart)
 {
     struct mr__fleet *fleet = pipeline->fleet;
@@ -388,10 +373,11 @@ static mr_status start_threads(mr_pipeline *pipeline, bool is_main_apart)
             open_leg(&fleet->legs[i]);
     }
     if (!status)
-        status = start_thread(pipeline, &fleet->source_thread, &fleet->has_source_thread,
-                              mr__fleet_source_main);
+        status = mr__run_start_thread(pipeline, &fleet->source_thread, &fleet->has_source_thread,
+                                      mr__fleet_source_main, fleet);
     if (!status && is_main_apart)
-        status = start_thread(pipeline, &fleet->main_thread, &fleet->has_main_thread, main_thread);
+        status = mr__run_start_thread(pipeline, &fleet->main_thread, &fleet->has_main_thread,
+                                      main_thread, fleet);
     return status;
 }
 

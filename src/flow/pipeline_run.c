@@ -108,13 +108,12 @@ static void *submit_thread(void *context)
     return NULL;
 }
 
-static mr_status start_thread(mr_pipeline *pipeline, pthread_t *thread, bool *is_started,
-                              void *(*function)(void *), void *context)
+mr_status mr__run_start_thread(mr_pipeline *pipeline, pthread_t *thread, bool *is_started,
+                               void *(*function)(void *), void *context)
 {
     pthread_mutex_lock(&pipeline->mutex);
     pipeline->threads_left++;
     pthread_mutex_unlock(&pipeline->mutex);
-    /* Set before the thread runs: other threads of the run read it. */
     *is_started = true;
     const int error = pthread_create(thread, NULL, function, context);
     if (!error)
@@ -141,14 +140,15 @@ mr_status mr__run_start(mr_pipeline *pipeline, bool is_submitter_apart)
     for (uint32_t i = 0; !status && i < run->sink_count; i++) {
         struct mr__sink_run *sink = &run->sinks[i];
         if (has_own_thread(pipeline, i))
-            status = start_thread(pipeline, &sink->thread, &sink->has_thread, mr__sink_main, sink);
+            status = mr__run_start_thread(pipeline, &sink->thread, &sink->has_thread, mr__sink_main,
+                                          sink);
     }
     if (!status && !plan->source->is_inline && !pipeline->leg)
-        status = start_thread(pipeline, &run->source_thread, &run->has_source_thread,
-                              mr__source_main, pipeline);
+        status = mr__run_start_thread(pipeline, &run->source_thread, &run->has_source_thread,
+                                      mr__source_main, pipeline);
     if (!status && is_submitter_apart)
-        status = start_thread(pipeline, &run->submit_thread, &run->has_submit_thread, submit_thread,
-                              pipeline);
+        status = mr__run_start_thread(pipeline, &run->submit_thread, &run->has_submit_thread,
+                                      submit_thread, pipeline);
     return status;
 }
 
