@@ -136,18 +136,8 @@ static mr_status add_workers(mr_balancer *balancer, const mr_balancer_options *o
 
 static mr_status init_lock(mr_balancer *balancer)
 {
-    if (pthread_mutex_init(&balancer->lock, NULL))
-        return MR_E_NO_MEMORY;
-    if (mr__gate_init(&balancer->changed)) {
-        pthread_mutex_destroy(&balancer->lock);
-        return MR_E_NO_MEMORY;
-    }
-    if (mr__gate_init(&balancer->called)) {
-        mr__gate_fini(&balancer->changed);
-        pthread_mutex_destroy(&balancer->lock);
-        return MR_E_NO_MEMORY;
-    }
-    return MR_OK;
+    struct mr__gate *const gates[] = { &balancer->changed, &balancer->called };
+    return mr__gates_init(&balancer->lock, gates, sizeof gates / sizeof *gates);
 }
 
 /* It takes no signals: those are for the program's own threads. */

@@ -50,6 +50,21 @@ void mr__gate_fini(struct mr__gate *gate)
     pthread_cond_destroy(&gate->changed);
 }
 
+mr_status mr__gates_init(pthread_mutex_t *lock, struct mr__gate *const *gates, size_t count)
+{
+    if (pthread_mutex_init(lock, NULL))
+        return MR_E_NO_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        if (!mr__gate_init(gates[i]))
+            continue;
+        while (i--)
+            mr__gate_fini(gates[i]);
+        pthread_mutex_destroy(lock);
+        return MR_E_NO_MEMORY;
+    }
+    return MR_OK;
+}
+
 static uint32_t change_count(struct mr__gate *gate)
 {
     return atomic_load_explicit(&gate->change_count, memory_order_relaxed);

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <time.h>
 
 /* A limit on waiting, fixed when the call began. */
@@ -32,6 +33,8 @@ struct mr__gate {
 
 mr_status mr__gate_init(struct mr__gate *gate);
 void mr__gate_fini(struct mr__gate *gate);
+/* A lock and its gates: all of them, or MR_E_NO_MEMORY and none. */
+mr_status mr__gates_init(pthread_mutex_t *lock, struct mr__gate *const *gates, size_t count);
 
 /* Tells the waiters that there may be something for them: all, or one where any will do. */
 void mr__gate_notify(struct mr__gate *gate, bool is_for_all);

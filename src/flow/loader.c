@@ -365,17 +365,7 @@ static mr_status start_threads(mr_loader *loader)
 static mr_status init_lock(mr_loader *loader)
 {
     struct mr__gate *const gates[] = { &loader->room, &loader->work, &loader->ready };
-    if (pthread_mutex_init(&loader->lock, NULL))
-        return MR_E_NO_MEMORY;
-    for (size_t i = 0; i < sizeof gates / sizeof *gates; i++) {
-        if (!mr__gate_init(gates[i]))
-            continue;
-        while (i--)
-            mr__gate_fini(gates[i]);
-        pthread_mutex_destroy(&loader->lock);
-        return MR_E_NO_MEMORY;
-    }
-    return MR_OK;
+    return mr__gates_init(&loader->lock, gates, sizeof gates / sizeof *gates);
 }
 
 /* ---- create and destroy ---- */

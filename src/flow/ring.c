@@ -108,17 +108,7 @@ static mr_status check_options(const mr_device *device, const mr_ring_options *o
 static mr_status init_lock(mr_ring *ring)
 {
     struct mr__gate *const gates[] = { &ring->freed, &ring->filled, &ring->settled };
-    if (pthread_mutex_init(&ring->lock, NULL))
-        return mr_error_set(MR_E_NO_MEMORY, "ring: no memory for a lock");
-    for (size_t i = 0; i < sizeof gates / sizeof *gates; i++) {
-        if (!mr__gate_init(gates[i]))
-            continue;
-        while (i--)
-            mr__gate_fini(gates[i]);
-        pthread_mutex_destroy(&ring->lock);
-        return mr_error_set(MR_E_NO_MEMORY, "ring: no memory for a condition variable");
-    }
-    return MR_OK;
+    return mr__gates_init(&ring->lock, gates, sizeof gates / sizeof *gates);
 }
 
 static mr_status add_slots(mr_ring *ring, mr_place place)
@@ -152,12 +142,9 @@ mr_status mr_ring_create(mr_device *device, const mr_ring_options *options, mr_r
         return status;
 
     mr_ring *ring = mr__zalloc(sizeof *ring);
-    if (!ring)
-        return mr_error_set(MR_E_NO_MEMORY, "ring: no memory for the ring itself");
-    status = init_lock(ring);
-    if (status) {
+    if (!ring || init_lock(ring)) {
         mr__free(ring);
-        return status;
+        return mr_error_set(MR_E_NO_MEMORY, "ring: no memory for the ring itself");
     }
     ring->device = device;
     ring->slot_count = options->slot_count ? options->slot_count : SLOT_COUNT_DEFAULT;
