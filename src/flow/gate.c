@@ -33,6 +33,14 @@ uint64_t mr__patience_left_ns(const struct mr__patience *patience)
     return now < end ? end - now : 0;
 }
 
+mr_status mr__patience_wait_event(const struct mr__patience *patience, const mr_event *event)
+{
+    const mr_status status = mr_event_wait_for(event, mr__patience_left_ns(patience));
+    if (status == MR_E_BUSY || status == MR_E_TIMEOUT)
+        return patience->timeout_ns ? MR_E_TIMEOUT : MR_E_BUSY;
+    return status;
+}
+
 mr_status mr__gate_init(struct mr__gate *gate)
 {
     *gate = (struct mr__gate){ .sleeper_count = 0 };

@@ -6,6 +6,7 @@
 #ifndef MR__GATE_H
 #define MR__GATE_H
 
+#include <millrace/event.h>
 #include <millrace/status.h>
 
 #include <pthread.h>
@@ -23,6 +24,9 @@ struct mr__patience {
 struct mr__patience mr__patience_begin(uint64_t timeout_ns);
 /* What is left, in the terms of `timeout_ns`: 0 when nothing is, MR_FOREVER without a limit. */
 uint64_t mr__patience_left_ns(const struct mr__patience *patience);
+/* Waits for the event with what is left: MR_E_TIMEOUT when that is not enough, MR_E_BUSY when there
+ * was none from the start. */
+mr_status mr__patience_wait_event(const struct mr__patience *patience, const mr_event *event);
 
 /* Belongs to one lock. Everything here is called with it held. */
 struct mr__gate {

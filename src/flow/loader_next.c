@@ -82,10 +82,7 @@ static mr_status await_upload(const struct mr__loader_slot *slot, mr_stream *str
         *is_late = mr_event_query(slot->uploaded) == MR_E_BUSY;
         return mr_stream_wait_event(stream, slot->uploaded);
     }
-    const mr_status status = mr_event_wait_for(slot->uploaded, mr__patience_left_ns(patience));
-    if (status == MR_E_BUSY || status == MR_E_TIMEOUT)
-        return patience->timeout_ns ? MR_E_TIMEOUT : MR_E_BUSY;
-    return status;
+    return mr__patience_wait_event(patience, slot->uploaded);
 }
 
 /* Makes the batch usable, or gives it up. The lock is given up meanwhile. */

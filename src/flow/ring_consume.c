@@ -111,10 +111,7 @@ static mr_status await_writing(const struct mr__ring_entry *entry, mr_stream *st
     const struct mr__ring_point *point = *mr__ring_write_point(entry);
     if (stream)
         return mr_stream_wait_event(stream, point->event);
-    const mr_status status = mr_event_wait_for(point->event, mr__patience_left_ns(patience));
-    if (status == MR_E_BUSY || status == MR_E_TIMEOUT)
-        return patience->timeout_ns ? MR_E_TIMEOUT : MR_E_BUSY;
-    return status;
+    return mr__patience_wait_event(patience, point->event);
 }
 
 /* Makes the claimed slot readable, or gives it up. The lock is given up meanwhile. */

@@ -77,7 +77,7 @@ bool mr__ring_point_wait(const struct mr__ring_point *point, const struct mr__pa
 {
     if (!point)
         return true;
-    const mr_status status = mr_event_wait_for(point->event, mr__patience_left_ns(patience));
+    const mr_status status = mr__patience_wait_event(patience, point->event);
     return status != MR_E_TIMEOUT && status != MR_E_BUSY;
 }
 
