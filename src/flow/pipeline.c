@@ -174,6 +174,17 @@ static void end_node(mr_pipeline *pipeline, const struct mr__node *node, mr_node
         *out = node->id;
 }
 
+/* That of a source or a sink. */
+static mr_status check_memory(const struct mr__node *node, const mr_buffer *memory, size_t offset,
+                              size_t size_bytes)
+{
+    const size_t end = mr_buffer_size(memory);
+    if (offset <= end && size_bytes <= end - offset)
+        return MR_OK;
+    return mr_error_set(MR_E_INVALID, "%s '%s': bytes %zu to %zu + %zu of a buffer that has %zu",
+                        mr__kind_text(node->kind), node->name, offset, offset, size_bytes, end);
+}
+
 static mr_status check_source(const struct mr__node *node, const mr_source_options *options)
 {
     if (options->memory && options->next)
@@ -187,16 +198,9 @@ static mr_status check_source(const struct mr__node *node, const mr_source_optio
                             "source '%s': item_bytes is 0; say how large the largest "
                             "item is",
                             node->name);
-    if (!options->memory)
-        return MR_OK;
-
-    const size_t size = mr_buffer_size(options->memory);
-    if (options->memory_offset > size || options->memory_bytes > size - options->memory_offset)
-        return mr_error_set(MR_E_INVALID,
-                            "source '%s': bytes %zu to %zu + %zu of a buffer that has %zu",
-                            node->name, options->memory_offset, options->memory_offset,
-                            options->memory_bytes, size);
-    return MR_OK;
+    return options->memory
+               ? check_memory(node, options->memory, options->memory_offset, options->memory_bytes)
+               : MR_OK;
 }
 
 mr_status mr_pipeline_add_source(mr_pipeline *pipeline, const mr_source_options *options,
@@ -303,12 +307,7 @@ static mr_status check_sink(const struct mr__node *node, const mr_sink_options *
             "sink '%s': its memory is not host memory: give it a pinned or pageable "
             "buffer",
             node->name);
-    const size_t size = mr_buffer_size(options->memory);
-    if (options->memory_offset > size || options->memory_bytes > size - options->memory_offset)
-        return mr_error_set(
-            MR_E_INVALID, "sink '%s': bytes %zu to %zu + %zu of a buffer that has %zu", node->name,
-            options->memory_offset, options->memory_offset, options->memory_bytes, size);
-    return MR_OK;
+    return check_memory(node, options->memory, options->memory_offset, options->memory_bytes);
 }
 
 mr_status mr_pipeline_add_sink(mr_pipeline *pipeline, const mr_sink_options *options, mr_node *out)
