@@ -204,12 +204,12 @@ static void copy_by_crew(mr_staging *staging, void *target, const void *source, 
 
 struct transfer {
     mr_staging *staging;
-    struct ring *ring;
     mr_stream *stream;
     mr_buffer *buffer; /* the device's side */
     size_t offset;
     char *host;
     size_t size_bytes;
+    struct ring *ring; /* from here on where it goes through one */
     size_t chunk_count;
     uint64_t first; /* ring->next at the start */
 };
@@ -306,9 +306,10 @@ static mr_status download(const struct transfer *transfer)
     return status;
 }
 
-static mr_status run_transfer(struct transfer *transfer, bool is_out)
+static mr_status through_ring(struct transfer *transfer, bool is_out)
 {
     const size_t step = transfer->staging->choice.chunk_bytes;
+    transfer->ring = is_out ? &transfer->staging->down : &transfer->staging->up;
     transfer->chunk_count = transfer->size_bytes / step + (transfer->size_bytes % step != 0);
     pthread_mutex_lock(&transfer->ring->mutex);
     transfer->first = transfer->ring->next;
@@ -318,11 +319,23 @@ static mr_status run_transfer(struct transfer *transfer, bool is_out)
     return status;
 }
 
-static mr_status check_transfer(const char *call, const mr_staging *staging,
-                                const mr_stream *stream, const mr_buffer *buffer, size_t offset,
-                                const void *host, size_t size_bytes)
+/* Both sides are host memory. */
+static mr_status in_place(const struct transfer *transfer, bool is_out)
 {
-    if (!staging || !stream || !buffer || (!host && size_bytes))
+    const mr_status status = await_stream(transfer->staging, transfer->stream);
+    char *device = (char *)mr_buffer_host(transfer->buffer) + transfer->offset;
+    if (!status)
+        copy_by_crew(transfer->staging, is_out ? transfer->host : device,
+                     is_out ? device : transfer->host, transfer->size_bytes, is_out);
+    return status;
+}
+
+static mr_status check_transfer(const char *call, const struct transfer *transfer)
+{
+    const mr_staging *staging = transfer->staging;
+    const mr_stream *stream = transfer->stream;
+    const mr_buffer *buffer = transfer->buffer;
+    if (!staging || !stream || !buffer || (!transfer->host && transfer->size_bytes))
         return mr_error_set(MR_E_INVALID, "%s: %s is NULL", call,
                             !staging  ? "staging"
                             : !stream ? "stream"
@@ -342,58 +355,43 @@ static mr_status check_transfer(const char *call, const mr_staging *staging,
                             call, mr_device_id(mr_buffer_device(buffer)),
                             mr_device_id(staging->device));
     const size_t end = mr_buffer_size(buffer);
-    if (offset > end || size_bytes > end - offset)
+    if (transfer->offset > end || transfer->size_bytes > end - transfer->offset)
         return mr_error_set(MR_E_INVALID, "%s: bytes %zu to %zu + %zu of a buffer of %zu", call,
-                            offset, offset, size_bytes, end);
+                            transfer->offset, transfer->offset, transfer->size_bytes, end);
     return MR_OK;
+}
+
+static mr_status run_transfer(const char *call, struct transfer *transfer, bool is_out)
+{
+    const mr_status status = check_transfer(call, transfer);
+    if (status || !transfer->size_bytes)
+        return status;
+    return transfer->staging->is_host_memory ? in_place(transfer, is_out)
+                                             : through_ring(transfer, is_out);
 }
 
 mr_status mr_staging_upload(mr_staging *staging, mr_stream *stream, mr_buffer *target,
                             size_t target_offset, const void *source, size_t size_bytes)
 {
-    mr_status status = check_transfer("mr_staging_upload", staging, stream, target, target_offset,
-                                      source, size_bytes);
-    if (status || !size_bytes)
-        return status;
-    if (staging->is_host_memory) {
-        status = await_stream(staging, stream);
-        if (!status)
-            copy_by_crew(staging, (char *)mr_buffer_host(target) + target_offset, source,
-                         size_bytes, false);
-        return status;
-    }
     struct transfer transfer = { .staging = staging,
-                                 .ring = &staging->up,
                                  .stream = stream,
                                  .buffer = target,
                                  .offset = target_offset,
                                  .host = (char *)source, /* only read */
                                  .size_bytes = size_bytes };
-    return run_transfer(&transfer, false);
+    return run_transfer("mr_staging_upload", &transfer, false);
 }
 
 mr_status mr_staging_download(mr_staging *staging, mr_stream *stream, void *target,
                               mr_buffer *source, size_t source_offset, size_t size_bytes)
 {
-    mr_status status = check_transfer("mr_staging_download", staging, stream, source, source_offset,
-                                      target, size_bytes);
-    if (status || !size_bytes)
-        return status;
-    if (staging->is_host_memory) {
-        status = await_stream(staging, stream);
-        if (!status)
-            copy_by_crew(staging, target, (char *)mr_buffer_host(source) + source_offset,
-                         size_bytes, true);
-        return status;
-    }
     struct transfer transfer = { .staging = staging,
-                                 .ring = &staging->down,
                                  .stream = stream,
                                  .buffer = source,
                                  .offset = source_offset,
                                  .host = target,
                                  .size_bytes = size_bytes };
-    return run_transfer(&transfer, true);
+    return run_transfer("mr_staging_download", &transfer, true);
 }
 
 /* ---- host to host ---- */
