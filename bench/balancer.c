@@ -13,6 +13,7 @@
  * With a device: only what tasks cost there, over two groups of four streams, as two devices would have.
  */
 #include "measure.h"
+#include "require.h"
 
 #include <millrace/balancer.h>
 #include <millrace/buffer.h>
@@ -27,11 +28,6 @@
 #endif
 
 enum { WORKERS = 4, SLOW_WORKER = 3, SLOW_FACTOR = 10, MEAN_NS = 400000 };
-
-static void require_ok(mr_status status)
-{
-    measure_require(status == MR_OK, "%s: %s", mr_status_name(status), mr_last_error());
-}
 
 /* ---- skewed tasks ---- */
 

@@ -6,6 +6,7 @@
  *     bench_cpu_streams [--workers N] [--operations N] [--runs N] [--json FILE]
  */
 #include "measure.h"
+#include "require.h"
 
 #include <millrace/event.h>
 #include <millrace/kernel.h>
@@ -25,11 +26,6 @@ enum {
 
 static mr_device *device;
 static uint64_t operation_count;
-
-static void require_ok(mr_status status)
-{
-    measure_require(status == MR_OK, "%s: %s", mr_status_name(status), mr_last_error());
-}
 
 static mr_stream *make_stream(void)
 {

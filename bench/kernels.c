@@ -6,6 +6,7 @@
  *     bench_kernels [--device D] [--images N] [--grid BLOCKS] [--block THREADS] [--json FILE]
  */
 #include "measure.h"
+#include "require.h"
 
 #include <millrace/event.h>
 #include <millrace/kernel.h>
@@ -22,11 +23,6 @@ static mr_event *begin_event, *end_event;
 static mr_buffer *input, *output, *side_a, *side_b;
 static uint64_t images;
 static mr_launch shape; /* grid and block, 0 = auto */
-
-static void require_ok(mr_status status)
-{
-    measure_require(status == MR_OK, "%s: %s", mr_status_name(status), mr_last_error());
-}
 
 /* One launch: what it takes, the outer loop's count, and the bytes that it has to move. */
 struct work {

@@ -11,6 +11,7 @@
  * between the computations on the consumer's stream, by timing events.
  */
 #include "measure.h"
+#include "require.h"
 
 #include <millrace/event.h>
 #include <millrace/loader.h>
@@ -46,11 +47,6 @@ struct bench {
     int step_count, step_limit;
     double ended_s; /* the last timed step */
 };
-
-static void require_ok(mr_status status)
-{
-    measure_require(status == MR_OK, "%s: %s", mr_status_name(status), mr_last_error());
-}
 
 static size_t batch_bytes(const struct shape *shape)
 {

@@ -6,6 +6,7 @@
  *     bench_memory_bound [--mib N] [--runs N] [--json FILE]
  */
 #include "measure.h"
+#include "require.h"
 
 #include <millrace/pipeline.h>
 
@@ -201,11 +202,6 @@ struct ours {
     mr_buffer *source, *target;
     size_t size_bytes;
 };
-
-static void require_ok(mr_status status)
-{
-    measure_require(status == MR_OK, "%s: %s", mr_status_name(status), mr_last_error());
-}
 
 typedef void (*stage_function)(const float *source, float *target, size_t count);
 

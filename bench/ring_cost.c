@@ -6,6 +6,7 @@
  *     bench_ring_cost [--items N] [--runs N] [--json FILE]
  */
 #include "measure.h"
+#include "require.h"
 
 #include <millrace/ring.h>
 
@@ -14,11 +15,6 @@
 enum { SLOT_BYTES = 64, SLOTS = 64 };
 
 static mr_device *device;
-
-static void require_ok(mr_status status)
-{
-    measure_require(status == MR_OK, "%s: %s", mr_status_name(status), mr_last_error());
-}
 
 static mr_ring *make_ring(uint32_t slot_count)
 {

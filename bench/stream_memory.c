@@ -7,6 +7,7 @@
  *     bench_stream_memory --child GIB [--device D]       (what it runs for each)
  */
 #include "measure.h"
+#include "require.h"
 
 #include <millrace/pipeline.h>
 
@@ -23,11 +24,6 @@ struct stream {
     uint64_t item_count, next;
     uint64_t sum_in, sum_out;
 };
-
-static void require_ok(mr_status status)
-{
-    measure_require(status == MR_OK, "%s: %s", mr_status_name(status), mr_last_error());
-}
 
 static mr_status generate(void *context, mr_source_item *item)
 {

@@ -6,6 +6,7 @@
  *     bench_tbb_pipeline [--items N] [--runs N] [--json FILE]
  */
 #include "measure.h"
+#include "require.h"
 
 #include <millrace/pipeline.h>
 
@@ -69,11 +70,6 @@ struct Ours {
     Shape shape;
     uint64_t item_count;
 };
-
-void require_ok(mr_status status)
-{
-    measure_require(status == MR_OK, "%s: %s", mr_status_name(status), mr_last_error());
-}
 
 void add_nodes(mr_pipeline *pipeline, const Ours &ours, Flow *flow)
 {

@@ -12,6 +12,7 @@
  * with one wait an image.
  */
 #include "measure.h"
+#include "require.h"
 
 #include "vision/vision_model.h"
 
@@ -29,11 +30,6 @@ enum { RUNS = 5, KINDS = 4 };
 static const char *device_name;
 static uint32_t image_count, width, height;
 static char folder[64];
-
-static void require_ok(mr_status status)
-{
-    measure_require(status == MR_OK, "%s: %s", mr_status_name(status), mr_last_error());
-}
 
 /* ---- the job ---- */
 

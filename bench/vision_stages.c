@@ -14,6 +14,7 @@
  * with that of the first run over the same image.
  */
 #include "measure.h"
+#include "require.h"
 
 #include "vision/vision_model.h"
 
@@ -39,11 +40,6 @@ static struct set {
     mr_event *begin, *end;
     struct mr__vision_place image, textures, scores, result;
 } sets[SET_LIMIT];
-
-static void require_ok(mr_status status)
-{
-    measure_require(status == MR_OK, "%s: %s", mr_status_name(status), mr_last_error());
-}
 
 /* ---- making ---- */
 
