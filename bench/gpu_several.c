@@ -11,14 +11,14 @@
  */
 #include "handwritten_cuda.h"
 #include "measure.h"
+#include "require.h"
+#include "scale.h"
 
 #include <millrace/event.h>
 #include <millrace/pipeline.h>
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define MIB ((size_t)1 << 20)
 #define GIB ((size_t)1 << 30)
@@ -28,68 +28,14 @@ enum { DEVICE_LIMIT = 16, RUN_LIMIT = 16, COMPUTE_SHARE = 8 };
 struct bench {
     struct measure_report report;
     mr_device *devices[DEVICE_LIMIT];
-    mr_kernel
-        *kernels[DEVICE_LIMIT]; /* NULL: the stand-in driver runs no PTX, and copies instead */
+    mr_kernel *kernels[DEVICE_LIMIT]; /* NULL: the driver takes no PTX, and is to copy instead */
     uint32_t device_count;
     float factor;
-    int run_count, thread_count;
+    int run_count;
     double seconds; /* of each run */
     size_t size_bytes, chunk_bytes;
     mr_buffer *source, *target;
 };
-
-static void require_ok(mr_status status)
-{
-    measure_require(status == MR_OK, "%s: %s", mr_status_name(status), mr_last_error());
-}
-
-/* ---- data ---- */
-
-static float source_value(size_t i)
-{
-    return (float)((i * 2654435761u >> 8) % 251);
-}
-
-struct range {
-    const float *source;
-    float *target;
-    size_t count;
-    float factor;
-    atomic_size_t wrong_count;
-};
-
-static size_t part_end(const struct range *range, int index, int count, size_t *first)
-{
-    *first = range->count / (size_t)count * (size_t)index;
-    return index + 1 == count ? range->count : *first + range->count / (size_t)count;
-}
-
-static void fill_part(void *context, int index, int count)
-{
-    struct range *range = context;
-    size_t i;
-    const size_t end = part_end(range, index, count, &i);
-    for (; i < end; i++)
-        range->target[i] = source_value(i);
-}
-
-static void poison_part(void *context, int index, int count)
-{
-    struct range *range = context;
-    size_t first;
-    const size_t end = part_end(range, index, count, &first);
-    memset(range->target + first, 0xff, (end - first) * sizeof(float));
-}
-
-static void check_part(void *context, int index, int count)
-{
-    struct range *range = context;
-    size_t i, wrong = 0;
-    const size_t end = part_end(range, index, count, &i);
-    for (; i < end; i++)
-        wrong += !(range->target[i] == range->source[i] * range->factor);
-    atomic_fetch_add(&range->wrong_count, wrong);
-}
 
 /* ---- the pipeline ---- */
 
@@ -129,28 +75,26 @@ static mr_status take_chunk(void *context, const mr_sink_item *item)
 }
 
 static mr_status scale(const struct bench *bench, uint32_t lane, mr_stream *stream,
-                       mr_buffer *source, size_t from, mr_buffer *target, size_t to, size_t bytes,
-                       uint32_t rounds)
+                       const struct scale_launch *launch)
 {
-    const uint64_t count = bytes / sizeof(float);
     if (!bench->kernels[lane])
-        return mr_copy(stream, target, to, source, from, bytes);
-    const mr_argument arguments[] = { mr_argument_range(source, from, bytes),
-                                      mr_argument_range(target, to, bytes),
-                                      mr_argument_f32(bench->factor), mr_argument_u64(count),
-                                      mr_argument_u64(rounds) };
-    const mr_launch launch = { .count = count,
-                               .grid = { hand_grid(count), 1, 1 },
-                               .block = { 256, 1, 1 } };
-    return mr_kernel_launch(stream, bench->kernels[lane], &launch, arguments, 5);
+        return mr_copy(stream, launch->target, launch->target_offset, launch->source,
+                       launch->source_offset, launch->size_bytes);
+    return scale_launch(stream, bench->kernels[lane], launch);
 }
 
 static mr_status submit_scale(void *context, mr_stage_call *call)
 {
     const struct stream *stream = context;
     const mr_parcel_view *from = &call->inputs[0], *to = call->output;
-    return scale(stream->bench, call->lane, call->stream, from->buffer, from->offset, to->buffer,
-                 to->offset, from->sizes[0], stream->rounds);
+    const struct scale_launch launch = { .source = from->buffer,
+                                         .target = to->buffer,
+                                         .source_offset = from->offset,
+                                         .target_offset = to->offset,
+                                         .size_bytes = from->sizes[0],
+                                         .factor = stream->bench->factor,
+                                         .rounds = stream->rounds };
+    return scale(stream->bench, call->lane, call->stream, &launch);
 }
 
 static void open_stream(struct stream *stream, struct bench *bench, uint32_t device_count,
@@ -212,18 +156,18 @@ static struct result measure_count(struct bench *bench, uint32_t device_count, u
 {
     struct stream stream;
     double rates[RUN_LIMIT];
-    struct range range = { .source = mr_buffer_host(bench->source),
-                           .target = mr_buffer_host(bench->target),
-                           .count = bench->size_bytes / sizeof(float),
-                           .factor = bench->factor };
+    char name[24];
+    const struct scale_range range = { .source = mr_buffer_host(bench->source),
+                                       .target = mr_buffer_host(bench->target),
+                                       .count = bench->size_bytes / sizeof(float),
+                                       .factor = bench->factor };
+    snprintf(name, sizeof name, "%u devices", device_count);
     open_stream(&stream, bench, device_count, rounds);
-    measure_parallel(bench->thread_count, poison_part, &range);
+    scale_poison(&range);
     run_stream(&stream);
     for (int i = 0; i < bench->run_count; i++)
         rates[i] = run_stream(&stream);
-    measure_parallel(bench->thread_count, check_part, &range);
-    measure_require(!atomic_load(&range.wrong_count), "%u devices: %zu of %zu values are wrong",
-                    device_count, atomic_load(&range.wrong_count), range.count);
+    scale_check(&range, name);
 
     describe(&stream);
     const mr_pipeline_report *report;
@@ -317,11 +261,16 @@ static void measure_case(struct bench *bench, const char *name, uint32_t rounds)
 static double kernel_seconds(struct bench *bench, mr_buffer *memory, mr_stream *stream,
                              mr_event *const *events, uint32_t rounds)
 {
+    const struct scale_launch launch = { .source = memory,
+                                         .target = memory,
+                                         .target_offset = bench->chunk_bytes,
+                                         .size_bytes = bench->chunk_bytes,
+                                         .factor = bench->factor,
+                                         .rounds = rounds };
     int64_t elapsed_ns;
     for (int i = 0; i < 2; i++) {
         require_ok(mr_event_record(events[0], stream));
-        require_ok(scale(bench, 0, stream, memory, 0, memory, bench->chunk_bytes,
-                         bench->chunk_bytes, rounds));
+        require_ok(scale(bench, 0, stream, &launch));
         require_ok(mr_event_record(events[1], stream));
         require_ok(mr_stream_wait(stream));
     }
@@ -363,14 +312,6 @@ static uint32_t find_rounds(struct bench *bench, double seconds)
 /* All GPUs that are here, with the kernel on each. */
 static void open_devices(struct bench *bench, uint32_t limit)
 {
-    const mr_kernel_options options = {
-        .language = MR_KERNEL_IMAGE,
-        .name = HAND_KERNEL_NAME,
-        .source = hand_kernel_ptx,
-        .source_bytes = strlen(hand_kernel_ptx) + 1,
-        .signature = "in f32 source, out f32 target, value f32 factor, value u64 count, "
-                     "value u32 rounds"
-    };
     while (bench->device_count < limit) {
         char name[16];
         const uint32_t i = bench->device_count;
@@ -380,7 +321,7 @@ static void open_devices(struct bench *bench, uint32_t limit)
             break;
         require_ok(status);
         bench->device_count++;
-        if (mr_kernel_create(bench->devices[i], &options, &bench->kernels[i]))
+        if (scale_kernel_create(bench->devices[i], &bench->kernels[i]))
             bench->kernels[i] = NULL;
     }
     bench->factor = bench->device_count && bench->kernels[0] ? 1.5f : 1.0f;
@@ -395,9 +336,7 @@ static void open_memory(struct bench *bench, int argc, char **argv)
     measure_require(bench->size_bytes >= bench->chunk_bytes, "--gib is less than a chunk");
     require_ok(mr_buffer_create(bench->devices[0], bench->size_bytes, &pinned, &bench->source));
     require_ok(mr_buffer_create(bench->devices[0], bench->size_bytes, &pinned, &bench->target));
-    struct range range = { .target = mr_buffer_host(bench->source),
-                           .count = bench->size_bytes / sizeof(float) };
-    measure_parallel(bench->thread_count, fill_part, &range);
+    scale_fill(mr_buffer_host(bench->source), bench->size_bytes);
 }
 
 int main(int argc, char **argv)
@@ -406,7 +345,6 @@ int main(int argc, char **argv)
     measure_report_init(&bench.report, "gpu_several", &argc, argv);
     bench.seconds = measure_option_number(argc, argv, "seconds", 1.2);
     bench.run_count = (int)measure_option_number(argc, argv, "runs", 3);
-    bench.thread_count = measure_cpu_count();
     measure_require(bench.run_count > 0 && bench.run_count <= RUN_LIMIT, "--runs: 1 to %d",
                     RUN_LIMIT);
     open_devices(&bench, (uint32_t)measure_option_number(argc, argv, "devices", DEVICE_LIMIT));
