@@ -103,12 +103,12 @@ static void measure_items(struct bench *bench)
     }
 }
 
-/* The median of the ratios turn by turn. */
+/* The median of the ratios turn by turn: of the seconds, which no median has sorted. */
 static double gain_of(const struct variant *better, const struct variant *base, int run_count)
 {
     double gain[RUN_LIMIT];
     for (int i = 0; i < run_count; i++)
-        gain[i] = better->rates[i] / base->rates[i];
+        gain[i] = base->seconds[i] / better->seconds[i];
     return measure_median(gain, run_count);
 }
 
@@ -243,11 +243,8 @@ static void measure_balance(struct bench *bench)
     variant_by_hand(&variants[1], &run, "balanced: by hand");
     variant_ours(&variants[2], bench, 0, &shape, "balanced: pipeline");
     contest_hold(bench, LIMIT_BOTH_WAYS, variants, 3);
-    double hand_gain[RUN_LIMIT], gain[RUN_LIMIT];
-    for (int i = 0; i < bench->run_count; i++) {
-        hand_gain[i] = variants[0].seconds[i] / variants[1].seconds[i];
-        gain[i] = variants[0].seconds[i] / variants[2].seconds[i];
-    }
+    const double hand_gain = gain_of(&variants[1], &variants[0], bench->run_count);
+    const double gain = gain_of(&variants[2], &variants[0], bench->run_count);
     const double sequential = measure_median(variants[0].seconds, bench->run_count);
     const double step = (double)chunk_bytes / bench->both_rate;
     const double slowest = step > kernel_seconds ? step : kernel_seconds;
@@ -255,10 +252,9 @@ static void measure_balance(struct bench *bench)
         sequential / (slowest * (double)chunk_count + kernel_seconds + copy_seconds);
     measure_report_add(&bench->report, kernel_seconds / copy_seconds, "",
                        "balanced: kernel time against the copy in");
-    measure_report_target(&bench->report, measure_median(gain, bench->run_count), "", ">=", 2.8,
+    measure_report_target(&bench->report, gain, "", ">=", 2.8,
                           "balanced, 64 chunks of 16 MiB: speed-up over sequential");
-    measure_report_add(&bench->report, measure_median(hand_gain, bench->run_count), "",
-                       "balanced by hand: speed-up over sequential");
+    measure_report_add(&bench->report, hand_gain, "", "balanced by hand: speed-up over sequential");
     measure_report_add(&bench->report, bound, "",
                        "balanced: the most that copies slowed by each other allow");
 }
@@ -324,6 +320,11 @@ static void bench_init(struct bench *bench, int argc, char **argv)
     bench->run_count = (int)measure_option_number(argc, argv, "runs", 5);
     bench->pinned_bytes = (size_t)(measure_option_number(argc, argv, "gib", 4) * (double)GIB);
     bench->pageable_bytes = bench->pinned_bytes / 2;
+    measure_require(bench->run_count > 0 && bench->run_count <= RUN_LIMIT, "--runs: 1 to %d",
+                    RUN_LIMIT);
+    measure_require(bench->pageable_bytes >= GIB,
+                    "--gib: 2 or more; half of it is pageable memory, "
+                    "and the cases take 1 GiB of each");
     require_ok(mr_device_open("cuda:0", NULL, &bench->device));
     require_ok(scale_kernel_create(bench->device, &bench->kernel));
     bench->pinned_in = hand_pin(bench->pinned_bytes);

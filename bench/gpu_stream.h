@@ -97,7 +97,8 @@ struct variant {
     double (*run)(void *context);
     void *context;
     struct scale_range range;
-    double rates[RUN_LIMIT], shares[RUN_LIMIT], seconds[RUN_LIMIT];
+    double seconds[RUN_LIMIT]; /* turn by turn */
+    double rates[RUN_LIMIT], shares[RUN_LIMIT];
 };
 
 /* Make a variant, its name printf-like. */
