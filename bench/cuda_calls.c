@@ -8,25 +8,27 @@
  * "bound" rows: the thread has the device's context current, as after any runtime call; "free" rows:
  * it has none, so that the library makes it current for each call while the driver needs it for none.
  */
+#include "driver_calls.h"
 #include "measure.h"
+#include "require.h"
 
 #include <millrace/event.h>
 #include <millrace/operation.h>
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
 /* ---- the driver, as far as it is called here ---- */
 
-typedef unsigned long long address;
 typedef int (*set_current_function)(void *context);
-typedef int (*copy_function)(address target, address source, size_t size_bytes, void *stream);
+typedef int (*copy_function)(driver_address target, driver_address source, size_t size_bytes,
+                             void *stream);
 typedef int (*event_create_function)(void **event, unsigned flags);
 typedef int (*event_function)(void *event);
 typedef int (*record_function)(void *event, void *stream);
 typedef int (*wait_function)(void *stream, void *event, unsigned flags);
-typedef int (*fill_function)(address target, unsigned char value, size_t size_bytes, void *stream);
+typedef int (*fill_function)(driver_address target, unsigned char value, size_t size_bytes,
+                             void *stream);
 
 static struct {
     set_current_function set_current;
@@ -38,25 +40,17 @@ static struct {
     wait_function wait;
 } driver;
 
-static void find(void *library, const char *name, void *function)
-{
-    void *found = dlsym(library, name);
-    measure_require(found != NULL, "the driver has no %s", name);
-    memcpy(function, &found, sizeof found);
-}
-
 static void driver_open(void)
 {
-    void *library = dlopen("libcuda.so.1", RTLD_NOW);
-    measure_require(library != NULL, "%s", dlerror());
-    find(library, "cuCtxSetCurrent", &driver.set_current);
-    find(library, "cuMemcpyAsync", &driver.copy);
-    find(library, "cuMemsetD8Async", &driver.fill);
-    find(library, "cuEventCreate", &driver.event_create);
-    find(library, "cuEventDestroy_v2", &driver.event_destroy);
-    find(library, "cuEventQuery", &driver.event_query);
-    find(library, "cuEventRecord", &driver.record);
-    find(library, "cuStreamWaitEvent", &driver.wait);
+    void *library = driver_library();
+    driver_find(library, "cuCtxSetCurrent", &driver.set_current);
+    driver_find(library, "cuMemcpyAsync", &driver.copy);
+    driver_find(library, "cuMemsetD8Async", &driver.fill);
+    driver_find(library, "cuEventCreate", &driver.event_create);
+    driver_find(library, "cuEventDestroy_v2", &driver.event_destroy);
+    driver_find(library, "cuEventQuery", &driver.event_query);
+    driver_find(library, "cuEventRecord", &driver.record);
+    driver_find(library, "cuStreamWaitEvent", &driver.wait);
 }
 
 /* ---- what is measured ---- */
@@ -70,15 +64,12 @@ static struct {
     mr_event *filled, *done;
     /* the same for the driver */
     void *native_in, *native_out, *native_filled, *native_done;
-    address host_address, memory_address;
+    driver_address host_address, memory_address;
 } bench;
-
-#define REQUIRE_OK(call) measure_require((call) == MR_OK, "%s: %s", #call, mr_last_error())
-#define REQUIRE_ZERO(call) measure_require((call) == 0, "%s failed", #call)
 
 static void copy_ours(void)
 {
-    REQUIRE_OK(mr_copy(bench.in, bench.memory, 0, bench.host, 0, ITEM_BYTES));
+    require_ok(mr_copy(bench.in, bench.memory, 0, bench.host, 0, ITEM_BYTES));
 }
 
 static void copy_direct(void)
@@ -89,7 +80,7 @@ static void copy_direct(void)
 
 static void fill_ours(void)
 {
-    REQUIRE_OK(mr_fill(bench.in, bench.memory, 0, ITEM_BYTES, 1, 1));
+    require_ok(mr_fill(bench.in, bench.memory, 0, ITEM_BYTES, 1, 1));
 }
 
 static void fill_direct(void)
@@ -101,7 +92,7 @@ static void fill_direct(void)
 static void record_ours(void)
 {
     mr_stream_touch(bench.in);
-    REQUIRE_OK(mr_event_record(bench.filled, bench.in));
+    require_ok(mr_event_record(bench.filled, bench.in));
 }
 
 static void record_direct(void)
@@ -112,7 +103,7 @@ static void record_direct(void)
 static void record_wait_ours(void)
 {
     record_ours();
-    REQUIRE_OK(mr_stream_wait_event(bench.out, bench.filled));
+    require_ok(mr_stream_wait_event(bench.out, bench.filled));
 }
 
 static void record_wait_direct(void)
@@ -134,12 +125,12 @@ static void query_direct(void)
 /* What a pipeline does for an item, without a kernel: in, over to the other stream, and out. */
 static void item_ours(void)
 {
-    REQUIRE_OK(mr_stream_wait_event(bench.in, bench.done));
-    REQUIRE_OK(mr_copy(bench.in, bench.memory, 0, bench.host, 0, ITEM_BYTES));
-    REQUIRE_OK(mr_event_record(bench.filled, bench.in));
-    REQUIRE_OK(mr_stream_wait_event(bench.out, bench.filled));
-    REQUIRE_OK(mr_copy(bench.out, bench.host, ITEM_BYTES, bench.memory, 0, ITEM_BYTES));
-    REQUIRE_OK(mr_event_record(bench.done, bench.out));
+    require_ok(mr_stream_wait_event(bench.in, bench.done));
+    require_ok(mr_copy(bench.in, bench.memory, 0, bench.host, 0, ITEM_BYTES));
+    require_ok(mr_event_record(bench.filled, bench.in));
+    require_ok(mr_stream_wait_event(bench.out, bench.filled));
+    require_ok(mr_copy(bench.out, bench.host, ITEM_BYTES, bench.memory, 0, ITEM_BYTES));
+    require_ok(mr_event_record(bench.done, bench.out));
 }
 
 static void item_direct(void)
@@ -161,8 +152,8 @@ static double batch_ns(void (*call)(void))
     for (int i = 0; i < BATCH; i++)
         call();
     const double seconds = measure_now_s() - began;
-    REQUIRE_OK(mr_stream_wait(bench.in));
-    REQUIRE_OK(mr_stream_wait(bench.out));
+    require_ok(mr_stream_wait(bench.in));
+    require_ok(mr_stream_wait(bench.out));
     return seconds * 1e9 / BATCH;
 }
 
@@ -206,19 +197,17 @@ static void compare_all(struct measure_report *report, const char *state)
 
 static void bench_open(const char *device_name)
 {
-    mr_device *device;
-    const mr_status status = mr_device_open(device_name, NULL, &device);
-    measure_require(status == MR_OK, "%s", mr_last_error());
-    bench.device = device;
+    require_ok(mr_device_open(device_name, NULL, &bench.device));
+    mr_device *device = bench.device;
     driver_open();
     REQUIRE_ZERO(driver.set_current(mr_device_native(device)));
-    REQUIRE_OK(mr_stream_create(device, NULL, &bench.in));
-    REQUIRE_OK(mr_stream_create(device, NULL, &bench.out));
-    REQUIRE_OK(mr_event_create(device, NULL, &bench.filled));
-    REQUIRE_OK(mr_event_create(device, NULL, &bench.done));
-    REQUIRE_OK(mr_buffer_create(device, 2 * ITEM_BYTES,
+    require_ok(mr_stream_create(device, NULL, &bench.in));
+    require_ok(mr_stream_create(device, NULL, &bench.out));
+    require_ok(mr_event_create(device, NULL, &bench.filled));
+    require_ok(mr_event_create(device, NULL, &bench.done));
+    require_ok(mr_buffer_create(device, 2 * ITEM_BYTES,
                                 &(mr_buffer_options){ .place = MR_PLACE_PINNED }, &bench.host));
-    REQUIRE_OK(mr_buffer_create(device, ITEM_BYTES, NULL, &bench.memory));
+    require_ok(mr_buffer_create(device, ITEM_BYTES, NULL, &bench.memory));
     REQUIRE_ZERO(driver.event_create(&bench.native_filled, 2)); /* without timing */
     REQUIRE_ZERO(driver.event_create(&bench.native_done, 2));
     bench.native_in = mr_stream_native(bench.in);
@@ -239,7 +228,7 @@ static void bench_close(void)
     mr_buffer_destroy(bench.memory);
     mr_stream_destroy(bench.in);
     mr_stream_destroy(bench.out);
-    REQUIRE_OK(mr_device_close(bench.device));
+    require_ok(mr_device_close(bench.device));
 }
 
 int main(int argc, char **argv)

@@ -9,22 +9,18 @@
  * empty (a count of 0), so that launches are all there is; the same graph, updated to a count that is
  * not 0, is then held against what the chain has to compute.
  */
+#include "driver_calls.h"
 #include "measure.h"
+#include "require.h"
 
 #include <millrace/graph.h>
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { ELEMENTS = 32, ROUND_LIMIT = 1001, LONGEST = 500 };
 
-#define REQUIRE_OK(call) measure_require((call) == MR_OK, "%s: %s", #call, mr_last_error())
-#define REQUIRE_ZERO(call) measure_require((call) == 0, "%s failed", #call)
-
 /* ---- the driver, as far as it is called here ---- */
-
-typedef unsigned long long address;
 
 static struct {
     int (*set_current)(void *context);
@@ -42,29 +38,21 @@ static struct {
     int (*executable_destroy)(void *executable);
 } driver;
 
-static void find(void *library, const char *name, void *function)
-{
-    void *found = dlsym(library, name);
-    measure_require(found != NULL, "the driver has no %s", name);
-    memcpy(function, &found, sizeof found);
-}
-
 static void driver_open(void)
 {
-    void *library = dlopen("libcuda.so.1", RTLD_NOW);
-    measure_require(library != NULL, "%s", dlerror());
-    find(library, "cuCtxSetCurrent", &driver.set_current);
-    find(library, "cuModuleLoadDataEx", &driver.module_load);
-    find(library, "cuModuleUnload", &driver.module_unload);
-    find(library, "cuModuleGetFunction", &driver.module_function);
-    find(library, "cuLaunchKernel", &driver.launch);
-    find(library, "cuStreamSynchronize", &driver.synchronize);
-    find(library, "cuStreamBeginCapture_v2", &driver.capture_begin);
-    find(library, "cuStreamEndCapture", &driver.capture_end);
-    find(library, "cuGraphInstantiateWithFlags", &driver.instantiate);
-    find(library, "cuGraphLaunch", &driver.graph_launch);
-    find(library, "cuGraphDestroy", &driver.graph_destroy);
-    find(library, "cuGraphExecDestroy", &driver.executable_destroy);
+    void *library = driver_library();
+    driver_find(library, "cuCtxSetCurrent", &driver.set_current);
+    driver_find(library, "cuModuleLoadDataEx", &driver.module_load);
+    driver_find(library, "cuModuleUnload", &driver.module_unload);
+    driver_find(library, "cuModuleGetFunction", &driver.module_function);
+    driver_find(library, "cuLaunchKernel", &driver.launch);
+    driver_find(library, "cuStreamSynchronize", &driver.synchronize);
+    driver_find(library, "cuStreamBeginCapture_v2", &driver.capture_begin);
+    driver_find(library, "cuStreamEndCapture", &driver.capture_end);
+    driver_find(library, "cuGraphInstantiateWithFlags", &driver.instantiate);
+    driver_find(library, "cuGraphLaunch", &driver.graph_launch);
+    driver_find(library, "cuGraphDestroy", &driver.graph_destroy);
+    driver_find(library, "cuGraphExecDestroy", &driver.executable_destroy);
 }
 
 /* target[i] = first[i] + second[i], for i below the count: one element a thread. */
@@ -126,7 +114,7 @@ static struct {
     int round_count;
     /* the same for the driver */
     void *native_stream, *native_function, *native_module, *native_graph, *native_executable;
-    address native_sums, native_ones;
+    driver_address native_sums, native_ones;
 } bench;
 
 static void launch_ours(mr_stream *stream)
@@ -136,7 +124,7 @@ static void launch_ours(mr_stream *stream)
                                       mr_argument_buffer(bench.sums),
                                       mr_argument_u64(bench.element_count) };
     const mr_launch shape = { .grid = { 1 }, .block = { ELEMENTS } };
-    REQUIRE_OK(mr_kernel_launch(stream, bench.kernel, &shape, arguments, 4));
+    require_ok(mr_kernel_launch(stream, bench.kernel, &shape, arguments, 4));
 }
 
 static void stream_ours(void)
@@ -156,7 +144,7 @@ static void stream_by_hand(void)
 
 static void graph_ours(void)
 {
-    REQUIRE_OK(mr_graph_launch(bench.executable, bench.stream));
+    require_ok(mr_graph_launch(bench.executable, bench.stream));
 }
 
 static void graph_by_hand(void)
@@ -174,26 +162,26 @@ static mr_status submit_chain(void *unused, mr_stream *stream)
 
 static void cache_hit(void)
 {
-    REQUIRE_OK(mr_graph_cache_run(bench.cache, (uint64_t)bench.length, true, submit_chain, NULL));
+    require_ok(mr_graph_cache_run(bench.cache, (uint64_t)bench.length, true, submit_chain, NULL));
 }
 
 static void cache_update(void)
 {
-    REQUIRE_OK(mr_graph_cache_run(bench.cache, (uint64_t)bench.length, false, submit_chain, NULL));
+    require_ok(mr_graph_cache_run(bench.cache, (uint64_t)bench.length, false, submit_chain, NULL));
 }
 
 static void capture_ours(mr_graph **out)
 {
-    REQUIRE_OK(mr_capture_begin(bench.stream));
+    require_ok(mr_capture_begin(bench.stream));
     stream_ours();
-    REQUIRE_OK(mr_capture_end(bench.stream, out));
+    require_ok(mr_capture_end(bench.stream, out));
 }
 
 static void update_ours(void)
 {
     mr_graph *graph;
     capture_ours(&graph);
-    REQUIRE_OK(mr_graph_update(bench.executable, graph));
+    require_ok(mr_graph_update(bench.executable, graph));
     mr_graph_destroy(graph);
 }
 
@@ -208,7 +196,7 @@ static struct figure run_once(void (*submit)(void))
     const double began = measure_now_s();
     submit();
     const double submitted = measure_now_s();
-    REQUIRE_OK(mr_stream_wait(bench.stream));
+    require_ok(mr_stream_wait(bench.stream));
     const double ended = measure_now_s();
     return (struct figure){ (submitted - began) * 1e6, (ended - began) * 1e6 };
 }
@@ -284,13 +272,13 @@ static void report_chain(struct measure_report *report)
 static void require_sums(const char *way)
 {
     const float *sums = mr_buffer_host(bench.host);
-    REQUIRE_OK(mr_copy(bench.stream, bench.host, 0, bench.sums, 0, ELEMENTS * sizeof *sums));
-    REQUIRE_OK(mr_stream_wait(bench.stream));
+    require_ok(mr_copy(bench.stream, bench.host, 0, bench.sums, 0, ELEMENTS * sizeof *sums));
+    require_ok(mr_stream_wait(bench.stream));
     for (int i = 0; i < ELEMENTS; i++)
         measure_require(sums[i] == (float)bench.length, "%d kernels, %s: element %d is %g",
                         bench.length, way, i, (double)sums[i]);
-    REQUIRE_OK(mr_fill(bench.stream, bench.sums, 0, ELEMENTS * sizeof *sums, 0, 4));
-    REQUIRE_OK(mr_stream_wait(bench.stream));
+    require_ok(mr_fill(bench.stream, bench.sums, 0, ELEMENTS * sizeof *sums, 0, 4));
+    require_ok(mr_stream_wait(bench.stream));
 }
 
 /* The same graphs with kernels that do something. */
@@ -326,7 +314,7 @@ static void make_graphs(struct measure_report *report)
     double began = measure_now_s();
     capture_ours(&bench.graph);
     const double capture_us = since_us(&began);
-    REQUIRE_OK(mr_graph_instantiate(bench.graph, &bench.executable));
+    require_ok(mr_graph_instantiate(bench.graph, &bench.executable));
     const double instantiate_us = since_us(&began);
     measure_report_add(report, capture_us, "us", "%d kernels, first capture", bench.length);
     measure_report_add(report, instantiate_us, "us", "%d kernels, instantiate", bench.length);
@@ -347,11 +335,10 @@ static void end_graphs(void)
 
 static void bench_open(const char *device_name)
 {
-    const mr_status status = mr_device_open(device_name, NULL, &bench.device);
-    measure_require(status == MR_OK, "%s", mr_last_error());
+    require_ok(mr_device_open(device_name, NULL, &bench.device));
     driver_open();
     REQUIRE_ZERO(driver.set_current(mr_device_native(bench.device)));
-    REQUIRE_OK(mr_stream_create(bench.device, NULL, &bench.stream));
+    require_ok(mr_stream_create(bench.device, NULL, &bench.stream));
     mr_device_properties properties;
     mr_device_describe(bench.device, &properties);
     const bool can_wait = properties.compute_major >= 9;
@@ -363,19 +350,19 @@ static void bench_open(const char *device_name)
         .signature = "in f32 first, in f32 second, out f32 target, value u64 count",
         .is_dependent_launch = can_wait,
     };
-    REQUIRE_OK(mr_kernel_create(bench.device, &options, &bench.kernel));
+    require_ok(mr_kernel_create(bench.device, &options, &bench.kernel));
     const size_t size_bytes = ELEMENTS * sizeof(float);
-    REQUIRE_OK(mr_buffer_create(bench.device, size_bytes, NULL, &bench.sums));
-    REQUIRE_OK(mr_buffer_create(bench.device, size_bytes, NULL, &bench.ones));
-    REQUIRE_OK(mr_buffer_create(bench.device, size_bytes,
+    require_ok(mr_buffer_create(bench.device, size_bytes, NULL, &bench.sums));
+    require_ok(mr_buffer_create(bench.device, size_bytes, NULL, &bench.ones));
+    require_ok(mr_buffer_create(bench.device, size_bytes,
                                 &(mr_buffer_options){ .place = MR_PLACE_PINNED }, &bench.host));
     const float one = 1;
     uint32_t pattern;
     memcpy(&pattern, &one, sizeof pattern);
-    REQUIRE_OK(mr_fill(bench.stream, bench.ones, 0, size_bytes, pattern, 4));
-    REQUIRE_OK(mr_fill(bench.stream, bench.sums, 0, size_bytes, 0, 4));
-    REQUIRE_OK(mr_stream_wait(bench.stream));
-    REQUIRE_OK(mr_graph_cache_create(bench.stream, NULL, &bench.cache));
+    require_ok(mr_fill(bench.stream, bench.ones, 0, size_bytes, pattern, 4));
+    require_ok(mr_fill(bench.stream, bench.sums, 0, size_bytes, 0, 4));
+    require_ok(mr_stream_wait(bench.stream));
+    require_ok(mr_graph_cache_create(bench.stream, NULL, &bench.cache));
     REQUIRE_ZERO(driver.module_load(&bench.native_module, plain_ptx, 0, NULL, NULL));
     REQUIRE_ZERO(driver.module_function(&bench.native_function, bench.native_module, "add_f32"));
     bench.native_stream = mr_stream_native(bench.stream);
@@ -393,7 +380,7 @@ static void bench_close(void)
     mr_buffer_destroy(bench.host);
     mr_stream_destroy(bench.stream);
     REQUIRE_ZERO(driver.set_current(NULL));
-    REQUIRE_OK(mr_device_close(bench.device));
+    require_ok(mr_device_close(bench.device));
 }
 
 int main(int argc, char **argv)
