@@ -46,7 +46,8 @@ static void print_help(void)
         "  millrace run --device cuda:0 --set source.npy=night.npy calibrate.yaml\n"
         "  zcat frames.raw.gz | millrace run stdin.yaml | md5sum\n\n"
         "exit codes: 0 done, 1 failed while running, 2 wrong command line or job file, 3 device\n"
-        "not here, 130 interrupted. The language of job files: millrace-job(5).\n");
+        "not here, 130 interrupted. The language of job files: millrace-job(5); of those that\n"
+        "share tokens out over images: millrace-vision(5).\n");
 }
 
 /* ---- Ctrl-C ---- */

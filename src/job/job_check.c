@@ -41,7 +41,7 @@ static mr_device *open_device(mr_job *job, const char *name, const struct mr__ya
     added->name = name;
     const mr_status status = mr_device_open(name, NULL, &added->device);
     if (status)
-        mr__problem_add_last(&job->problems, status, node ? &node->place : &job->root->place,
+        mr__problem_add_last(&job->problems, status, node ? &node->place : &job->device_place,
                              "device '%.60s'", name);
     return added->device;
 }
@@ -71,7 +71,7 @@ static void add_lane(mr_job *job, uint32_t index)
     mr_device *device = open_device(job, job->device_names[index], node);
     for (uint32_t k = 0; device && k < job->lane_count; k++) {
         if (job->lanes[k] == device) {
-            mr__problem_add(&job->problems, MR_E_INVALID, node ? &node->place : &job->root->place,
+            mr__problem_add(&job->problems, MR_E_INVALID, node ? &node->place : &job->device_place,
                             "device '%.60s' is named twice; name each once",
                             job->device_names[index]);
             return;

@@ -39,6 +39,7 @@ struct mr_job {
 
     const char *device_names[MR__DEVICE_LIMIT]; /* one, or those of `devices` */
     const struct mr__yaml *device_nodes[MR__DEVICE_LIMIT];
+    struct mr__place device_place; /* of those without a node */
     uint32_t device_name_count;
     bool has_all_devices;
     struct mr__job_device devices[MR__DEVICE_LIMIT];

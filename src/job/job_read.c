@@ -360,7 +360,7 @@ static void connect(mr_job *job)
 static void add_device(mr_job *job, const char *name, const struct mr__yaml *node)
 {
     if (job->device_name_count == MR__DEVICE_LIMIT) {
-        mr__problem_add(&job->problems, MR_E_INVALID, node ? &node->place : &job->root->place,
+        mr__problem_add(&job->problems, MR_E_INVALID, node ? &node->place : &job->device_place,
                         "more than %d devices", MR__DEVICE_LIMIT);
         job->is_broken = true;
         return;
@@ -407,10 +407,12 @@ static void read_device(mr_job *job, const char *override)
 {
     const struct mr__yaml *one = mr__yaml_child(job->root, "device");
     const struct mr__yaml *several = mr__yaml_child(job->root, "devices");
+    const bool is_overridden = override && *override;
+    job->device_place = is_overridden ? (struct mr__place){ .file = "--device" } : job->root->place;
     if (one && several)
         mr__field_problem(&job->reading, several,
                           "the job has `device` too; keep one of `device` and `devices`");
-    if (override && *override)
+    if (is_overridden)
         add_devices(job, override, NULL);
     else if (several || one)
         read_devices(job, several ? several : one);

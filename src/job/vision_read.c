@@ -206,6 +206,26 @@ static void read_numbers(const struct mr__reading *reading, const struct mr__yam
               MR__VISION_PATCH_LIMIT, &out->columns, &out->rows);
 }
 
+/* The model's words begin with the key that they are about, such as "budget: ": they are told at its
+ * place, where the job has it. */
+static void tell_numbers(const struct mr__reading *reading, const struct mr__yaml *node,
+                         mr_status status)
+{
+    const char *words = mr_last_error();
+    for (;;) {
+        char key[32] = "";
+        const size_t length = strcspn(words, ".: ");
+        snprintf(key, sizeof key, "%.*s", (int)length, words);
+        const struct mr__yaml *child = words[length] == ' ' ? NULL : mr__yaml_child(node, key);
+        if (!child)
+            break;
+        node = child;
+        words += length + 1;
+        words += words[0] == ' ';
+    }
+    mr__field_problem_of(reading, status, node, "%s", words);
+}
+
 /* The largest image there could be: what it cannot have, none can. */
 static void check_numbers(const struct mr__reading *reading, const struct mr__yaml *node,
                           struct mr__vision_parameters *parameters)
@@ -217,7 +237,7 @@ static void check_numbers(const struct mr__reading *reading, const struct mr__ya
     if (!status && !parameters->columns)
         status = mr__vision_plan(parameters, 1024, 1024, 1, &plan);
     if (status)
-        mr__field_problem_last(reading, status, node);
+        tell_numbers(reading, node, status);
 }
 
 /* ---- the rest ---- */
@@ -289,11 +309,10 @@ static void read_measure(const struct mr__reading *reading, const struct mr__yam
                          struct mr__vision_job *vision)
 {
     vision->is_measured = true;
-    if (node && node->kind == MR__YAML_TEXT && node->text[0] &&
-        strspn(node->text, "0123456789") == strlen(node->text))
-        mr__field_u32(reading, node, 1, 1000000, &vision->measure_period);
-    else
+    if (!node || node->kind != MR__YAML_TEXT || !strchr("0123456789", node->text[0]))
         mr__field_bool(reading, node, &vision->is_measured);
+    else
+        mr__field_u32(reading, node, 1, 1000000, &vision->measure_period);
 }
 
 static void read_run(const struct mr__reading *reading, const struct mr__yaml *node,

@@ -45,12 +45,13 @@ static mr_status check_tokens(struct mr__vision_parameters *parameters)
         return mr_error_set(MR_E_INVALID, "budget: %" PRIu32 " tokens; at most %" PRIu32,
                             parameters->budget, MR__VISION_BUDGET_LIMIT);
     if (parameters->most > 65535)
-        return mr_error_set(MR_E_INVALID, "most: %" PRIu32 " tokens of a patch; at most 65535",
+        return mr_error_set(MR_E_INVALID, "tokens: %" PRIu32 " of a patch; at most 65535",
                             parameters->most);
     if (parameters->least > parameters->most)
-        return mr_error_set(
-            MR_E_INVALID, "a patch cannot have at least %" PRIu32 " and at most %" PRIu32 " tokens",
-            parameters->least, parameters->most);
+        return mr_error_set(MR_E_INVALID,
+                            "tokens: a patch cannot have at least %" PRIu32 " and at most %" PRIu32
+                            " of them",
+                            parameters->least, parameters->most);
     return MR_OK;
 }
 
@@ -58,11 +59,11 @@ static mr_status check_grid(const struct mr__vision_parameters *parameters)
 {
     const uint32_t columns = parameters->columns, rows = parameters->rows;
     if (!columns != !rows)
-        return mr_error_set(MR_E_INVALID, "grid: give columns and rows, or neither");
+        return mr_error_set(MR_E_INVALID, "patches: give columns and rows, or neither");
     if ((uint64_t)columns * rows > MR__VISION_PATCH_LIMIT)
         return mr_error_set(MR_E_INVALID,
-                            "grid: %" PRIu32 " x %" PRIu32 " patches; at most %d in all", columns,
-                            rows, MR__VISION_PATCH_LIMIT);
+                            "patches: %" PRIu32 " x %" PRIu32 " of them; at most %d in all",
+                            columns, rows, MR__VISION_PATCH_LIMIT);
     return MR_OK;
 }
 
@@ -72,10 +73,10 @@ static mr_status check_balance(struct mr__vision_parameters *parameters)
     float *weights = parameters->weights;
     for (uint32_t i = 0; i < MR__VISION_TENSIONS; i++) {
         if (!is_within(weights[i], 0, 1e6f))
-            return mr_error_set(MR_E_INVALID, "weight %s: %g; from 0 to 1e6", score_names[i],
+            return mr_error_set(MR_E_INVALID, "weights.%s: %g; from 0 to 1e6", score_names[i],
                                 (double)weights[i]);
         if (!is_within(parameters->tensions[i], -1, 1))
-            return mr_error_set(MR_E_INVALID, "tension %s: %g; from -1 to 1", tensions[i],
+            return mr_error_set(MR_E_INVALID, "tensions.%s: %g; from -1 to 1", tensions[i],
                                 (double)parameters->tensions[i]);
     }
     if (weights[0] == 0 && weights[1] == 0 && weights[2] == 0)
@@ -159,7 +160,7 @@ static mr_status take_grid(const struct mr__vision_parameters *parameters,
     plan->rows = parameters->rows;
     if (plan->columns > plan->width || plan->rows > plan->height)
         return mr_error_set(MR_E_INVALID,
-                            "grid: %" PRIu32 " x %" PRIu32 " patches are finer than %" PRIu32
+                            "patches: %" PRIu32 " x %" PRIu32 " of them are finer than %" PRIu32
                             " x %" PRIu32 " pixels",
                             plan->columns, plan->rows, plan->width, plan->height);
     const uint64_t count = (uint64_t)plan->columns * plan->rows;

@@ -157,6 +157,9 @@ static void mistakes_about_devices_are_told(void **state)
     refuse(job_text("devices: []"), "no device");
     refuse(job_text("devices: { a: b }"), "devices");
     refuse(job_text("device: cpu\ndevices: all"), "keep one of");
+    mr_job *job;
+    assert_true(parse(job_text(""), "cuda:1,cuda:7", &job) != MR_OK);
+    assert_non_null(strstr(mr_last_error(), "--device: device 'cuda:7'"));
     refuse("devices: [cuda:0, cuda:1]\n"
            "source: { generate: { kind: random, dtype: u8, shape: 5, count: 3 } }\n"
            "stages: [ { op: threshold, limit: 3, replicas: 1 } ]\nsinks: [ { npy: out.npy } ]\n",

@@ -303,14 +303,23 @@ static void every_mistake_is_told_with_its_place(void **state)
     expect_problem("vision: { images: in, folder: in/a.png }\n", MR_E_IO, "name a folder");
     expect_problem("vision: { images: in }\n", MR_E_FORMAT, "needs a `folder`");
     expect_problem("vision: { images: in, folder: out, patches: [16, 16] }\n", MR_E_INVALID,
-                   "budget");
-    expect_problem("vision: { images: in, folder: out, tokens: [100, 50] }\n", MR_E_INVALID, "");
-    expect_problem("vision: { images: in, folder: out, temperature: -1 }\n", MR_E_INVALID, "");
+                   "vision: budget: 4096 tokens cannot");
+    expect_problem("vision:\n  images: in\n  budget: 9\n  patches: [16, 16]\n  folder: out\n",
+                   MR_E_INVALID, "job.yaml:3:11: vision.budget: 9 tokens cannot");
+    expect_problem("vision:\n  images: in\n  folder: out\n  tokens: [100, 50]\n", MR_E_INVALID,
+                   "job.yaml:4:11: vision.tokens: a patch cannot");
+    expect_problem("vision: { images: in, folder: out, temperature: -1 }\n", MR_E_INVALID,
+                   "vision.temperature: -1; from 0.01 to 100");
+    expect_problem("vision:\n  images: in\n  folder: out\n  tensions:\n    focus: 2\n",
+                   MR_E_INVALID, "job.yaml:5:12: vision.tensions.focus: 2; from -1 to 1");
     expect_problem("vision: { images: in, folder: out, size: large }\n", MR_E_FORMAT, "original");
     expect_problem("vision: { images: in, folder: out, mode: pipelined, sets: 2 }\n", MR_E_FORMAT,
                    "sets of streams");
     expect_problem("vision: { images: in, folder: out, measure: 0 }\n", MR_E_FORMAT, "measure");
-    expect_problem("vision: { images: in, folder: out, measure: often }\n", MR_E_FORMAT, "measure");
+    expect_problem("vision: { images: in, folder: out, measure: often }\n", MR_E_FORMAT,
+                   "expected true or false");
+    expect_problem("vision: { images: in, folder: out, measure: 3x }\n", MR_E_FORMAT,
+                   "whole number from 1");
     expect_problem("vision: 3\n", MR_E_FORMAT, "expected a map");
     expect_problem("vision: { images: [], folder: out }\n", MR_E_FORMAT, "empty");
     expect_problem("vision: { images: { recursive: true }, folder: out }\n", MR_E_FORMAT,

@@ -63,12 +63,12 @@ static void parameters_out_of_range_are_named(void **state)
     (void)state;
     refuse((struct mr__vision_parameters){ .budget = 1u << 23 }, "budget: 8388608 tokens");
     refuse((struct mr__vision_parameters){ .least = 65, .most = 64 }, "at least 65 and at most 64");
-    refuse((struct mr__vision_parameters){ .most = 70000 }, "most: 70000");
+    refuse((struct mr__vision_parameters){ .most = 70000 }, "tokens: 70000");
     refuse((struct mr__vision_parameters){ .columns = 3 }, "columns and rows, or neither");
     refuse((struct mr__vision_parameters){ .columns = 200, .rows = 200 }, "at most 16384 in all");
-    refuse((struct mr__vision_parameters){ .weights = { 0, -1 } }, "weight perspectival: -1");
-    refuse((struct mr__vision_parameters){ .weights = { NAN } }, "weight propositional: nan");
-    refuse((struct mr__vision_parameters){ .tensions = { 0, 2 } }, "tension exploit: 2");
+    refuse((struct mr__vision_parameters){ .weights = { 0, -1 } }, "weights.perspectival: -1");
+    refuse((struct mr__vision_parameters){ .weights = { NAN } }, "weights.propositional: nan");
+    refuse((struct mr__vision_parameters){ .tensions = { 0, 2 } }, "tensions.exploit: 2");
     refuse((struct mr__vision_parameters){ .temperature = 1e-3f }, "temperature: 0.001");
     refuse((struct mr__vision_parameters){ .temperature = NAN }, "temperature: nan");
 }
@@ -116,7 +116,7 @@ static void plan_refuses_what_cannot_be_met(void **state)
     refuse_plan(any, 2, 2, 1, "give a budget of 64 to 1600");
     refuse_plan((struct mr__vision_parameters){ .budget = 63 }, 100, 100, 1, "budget: 63 tokens");
     refuse_plan((struct mr__vision_parameters){ .columns = 5, .rows = 2 }, 4, 100, 1,
-                "5 x 2 patches are finer than 4 x 100");
+                "5 x 2 of them are finer than 4 x 100");
     refuse_plan((struct mr__vision_parameters){ .columns = 2, .rows = 2 }, 90, 90, 1,
                 "2 x 2 patches of 64 to 400: give 256 to 1600");
     refuse_plan((struct mr__vision_parameters){ .columns = 9, .rows = 9 }, 90, 90, 1,
