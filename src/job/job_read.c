@@ -408,7 +408,8 @@ static void read_device(mr_job *job, const char *override)
     const struct mr__yaml *one = mr__yaml_child(job->root, "device");
     const struct mr__yaml *several = mr__yaml_child(job->root, "devices");
     const bool is_overridden = override && *override;
-    job->device_place = is_overridden ? (struct mr__place){ .file = "--device" } : job->root->place;
+    const struct mr__place command_line = { .file = "--device" };
+    job->device_place = is_overridden ? command_line : job->root->place;
     if (one && several)
         mr__field_problem(&job->reading, several,
                           "the job has `device` too; keep one of `device` and `devices`");
