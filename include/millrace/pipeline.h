@@ -287,6 +287,9 @@ typedef enum mr_node_kind {
     MR_NODE_COPY /* implied: to a device, from a device, between devices */
 } mr_node_kind;
 
+/* Static; "source", "stage", "sink" or "copy". [any thread] */
+MR_API const char *mr_node_kind_name(mr_node_kind kind);
+
 typedef struct mr_node_report {
     mr_node node; /* 0 for implied copies */
     mr_node_kind kind;

@@ -162,7 +162,7 @@ static mr_status begin_node(mr_pipeline *pipeline, mr_node_kind kind, const char
     if (name && *name)
         snprintf(node->name, sizeof node->name, "%s", name);
     else
-        snprintf(node->name, sizeof node->name, "%s %u", mr__kind_text(kind), node->id);
+        snprintf(node->name, sizeof node->name, "%s %u", mr_node_kind_name(kind), node->id);
     *out = node;
     return MR_OK;
 }
@@ -182,7 +182,7 @@ static mr_status check_memory(const struct mr__node *node, const mr_buffer *memo
     if (offset <= end && size_bytes <= end - offset)
         return MR_OK;
     return mr_error_set(MR_E_INVALID, "%s '%s': bytes %zu to %zu + %zu of a buffer that has %zu",
-                        mr__kind_text(node->kind), node->name, offset, offset, size_bytes, end);
+                        mr_node_kind_name(node->kind), node->name, offset, offset, size_bytes, end);
 }
 
 static mr_status check_source(const struct mr__node *node, const mr_source_options *options)

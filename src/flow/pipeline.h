@@ -348,7 +348,6 @@ mr_status mr__pipeline_no_memory(const mr_pipeline *pipeline);
 
 /* Checks what can be said without memory or devices' help, and writes the order of the nodes. */
 mr_status mr__graph_check(const mr_pipeline *pipeline, uint32_t *order);
-const char *mr__kind_text(mr_node_kind kind);
 bool mr__device_is_host(const mr_device *device);
 
 /* ---- pipeline_plan.c, pipeline_route.c ---- */

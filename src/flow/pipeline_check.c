@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *mr__kind_text(mr_node_kind kind)
+const char *mr_node_kind_name(mr_node_kind kind)
 {
     switch (kind) {
     case MR_NODE_SOURCE:
@@ -22,7 +22,7 @@ const char *mr__kind_text(mr_node_kind kind)
     case MR_NODE_COPY:
         return "copy";
     }
-    return "node";
+    return "unknown";
 }
 
 bool mr__device_is_host(const mr_device *device)
@@ -59,7 +59,7 @@ static mr_status check_source_count(const mr_pipeline *pipeline)
 static mr_status check_input(const mr_pipeline *pipeline, const struct mr__node *node,
                              mr_node input)
 {
-    const char *kind = mr__kind_text(node->kind);
+    const char *kind = mr_node_kind_name(node->kind);
     if (input > pipeline->node_count)
         return mr_error_set(MR_E_INVALID, "%s '%s' takes from node %u, but there are only %u nodes",
                             kind, node->name, input, pipeline->node_count);
@@ -79,7 +79,7 @@ static mr_status check_inputs(const mr_pipeline *pipeline)
         const struct mr__node *node = &pipeline->nodes[i];
         if (node->kind != MR_NODE_SOURCE && !node->input_count)
             return mr_error_set(MR_E_INVALID, "%s '%s' has no input: add the source first",
-                                mr__kind_text(node->kind), node->name);
+                                mr_node_kind_name(node->kind), node->name);
         for (uint32_t k = 0; k < node->input_count; k++) {
             const mr_status status = check_input(pipeline, node, node->inputs[k]);
             if (status)
@@ -106,7 +106,7 @@ static mr_status check_ends(const mr_pipeline *pipeline)
         const struct mr__node *node = &pipeline->nodes[i];
         if (has_output(node) && !is_read(pipeline, node->id))
             return mr_error_set(MR_E_INVALID, "nothing takes what %s '%s' puts out: add a %s",
-                                mr__kind_text(node->kind), node->name,
+                                mr_node_kind_name(node->kind), node->name,
                                 node->kind == MR_NODE_STAGE ? "sink, or set has_no_output"
                                                             : "stage or a sink");
     }
@@ -140,7 +140,7 @@ static mr_status cycle_error(const mr_pipeline *pipeline, const bool *is_placed,
     return mr_error_set(MR_E_INVALID,
                         "pipeline '%s' has a cycle through %s '%s': items may only go "
                         "forward",
-                        pipeline->name, mr__kind_text(node->kind), node->name);
+                        pipeline->name, mr_node_kind_name(node->kind), node->name);
 }
 
 static mr_status find_order(const mr_pipeline *pipeline, bool *is_placed, uint32_t *order)

@@ -183,7 +183,7 @@ static mr_status size_images(struct mr__plan *plan)
             return mr_error_set(MR_E_INVALID,
                                 "%s '%s': a parcel of %u items of %zu bytes is larger "
                                 "than memory can be",
-                                mr__kind_text(plan->edges[image->edge].node->kind),
+                                mr_node_kind_name(plan->edges[image->edge].node->kind),
                                 plan->edges[image->edge].node->name, plan->parcel_items,
                                 plan->edges[image->edge].item_bytes);
         image->slot_bytes = round_up(bytes, ALIGN_BYTES);

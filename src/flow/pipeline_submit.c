@@ -79,8 +79,9 @@ static void abort_at(mr_pipeline *pipeline, const struct mr__slot *slot, mr_stat
     char where[160];
     const uint32_t index = slot->next_step < plan->step_count ? slot->next_step : 0;
     const mr_node_report *report = &plan->reports[plan->steps[index].report];
-    snprintf(where, sizeof where, "%s '%s' on %s, items %llu to %llu", mr__kind_text(report->kind),
-             report->name, report->device, (unsigned long long)slot->first_index,
+    snprintf(where, sizeof where, "%s '%s' on %s, items %llu to %llu",
+             mr_node_kind_name(report->kind), report->name, report->device,
+             (unsigned long long)slot->first_index,
              (unsigned long long)(slot->first_index + slot->item_count - 1));
     mr__run_abort(pipeline, status, where);
 }

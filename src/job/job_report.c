@@ -226,26 +226,11 @@ static json_t *seconds(uint64_t time_ns)
     return json_real((double)time_ns * 1e-9);
 }
 
-static const char *kind_name(mr_node_kind kind)
-{
-    switch (kind) {
-    case MR_NODE_SOURCE:
-        return "source";
-    case MR_NODE_STAGE:
-        return "stage";
-    case MR_NODE_SINK:
-        return "sink";
-    case MR_NODE_COPY:
-        break;
-    }
-    return "copy";
-}
-
 static json_t *node_value(const mr_node_report *node)
 {
     json_t *value = json_object();
     json_object_set_new(value, "name", mr__json_text(node->name));
-    json_object_set_new(value, "kind", mr__json_text(kind_name(node->kind)));
+    json_object_set_new(value, "kind", mr__json_text(mr_node_kind_name(node->kind)));
     json_object_set_new(value, "device", mr__json_text(node->device));
     json_object_set_new(value, "items", number(node->items));
     json_object_set_new(value, "bytes_in", number(node->bytes_in));

@@ -445,6 +445,16 @@ static void report_names_the_bottleneck(void **state)
     }
 }
 
+static void kinds_of_nodes_have_names(void **state)
+{
+    (void)state;
+    assert_string_equal("source", mr_node_kind_name(MR_NODE_SOURCE));
+    assert_string_equal("stage", mr_node_kind_name(MR_NODE_STAGE));
+    assert_string_equal("sink", mr_node_kind_name(MR_NODE_SINK));
+    assert_string_equal("copy", mr_node_kind_name(MR_NODE_COPY));
+    assert_string_equal("unknown", mr_node_kind_name((mr_node_kind)0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -460,6 +470,7 @@ int main(void)
         cmocka_unit_test(nodes_may_be_added_between_runs),
         cmocka_unit_test(report_says_what_a_run_did),
         cmocka_unit_test(report_names_the_bottleneck),
+        cmocka_unit_test(kinds_of_nodes_have_names),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }
