@@ -66,17 +66,6 @@ static struct mr__yaml *find_element(const struct mr__yaml *list, const char *pa
     return count == 1 ? found : NULL;
 }
 
-static void append(struct mr__yaml *parent, struct mr__yaml *child)
-{
-    child->parent = parent;
-    if (parent->last)
-        parent->last->next = child;
-    else
-        parent->first = child;
-    parent->last = child;
-    parent->count++;
-}
-
 /* Puts `value` where `old` stands. */
 static void replace(struct mr__yaml *parent, struct mr__yaml *old, struct mr__yaml *value)
 {
@@ -116,7 +105,7 @@ static bool hang(const struct setting *setting, struct mr__yaml *node, const cha
         if (!value->key)
             return false;
     }
-    append(node, value);
+    mr__yaml_append(node, value);
     return true;
 }
 

@@ -67,7 +67,7 @@ static struct mr__yaml *new_node(struct reader *reader, const yaml_mark_t *mark)
     return node;
 }
 
-static void append(struct mr__yaml *parent, struct mr__yaml *child)
+void mr__yaml_append(struct mr__yaml *parent, struct mr__yaml *child)
 {
     child->parent = parent;
     child->next = NULL;
@@ -108,7 +108,7 @@ static struct mr__yaml *copy_node(struct reader *reader, const struct mr__yaml *
         struct mr__yaml *twin = copy_node(reader, child, mark);
         if (!twin)
             return NULL;
-        append(copy, twin);
+        mr__yaml_append(copy, twin);
     }
     return copy;
 }
@@ -154,7 +154,7 @@ static bool read_list(struct reader *reader, struct mr__yaml *list, int depth)
         struct mr__yaml *item = read_next(reader, depth + 1, &is_end);
         if (!item)
             return is_end;
-        append(list, item);
+        mr__yaml_append(list, item);
     }
 }
 
@@ -178,7 +178,7 @@ static bool read_map(struct reader *reader, struct mr__yaml *map, int depth)
             return false;
         value->key = key->text;
         value->key_place = key->place;
-        append(map, value);
+        mr__yaml_append(map, value);
     }
 }
 

@@ -41,6 +41,9 @@ bool mr__yaml_set(struct mr__arena *arena, struct mr__problems *problems, struct
 /* The child with this key, or NULL (also when `map` is NULL or no map). */
 struct mr__yaml *mr__yaml_child(const struct mr__yaml *map, const char *key);
 
+/* Adds a child at the end of a list or map. */
+void mr__yaml_append(struct mr__yaml *parent, struct mr__yaml *child);
+
 /* True for nothing at all: `key:` or `key: null`. */
 bool mr__yaml_is_nothing(const struct mr__yaml *node);
 
