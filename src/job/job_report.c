@@ -216,7 +216,7 @@ char *mr__json_dump(json_t *value, size_t flags)
     return text;
 }
 
-static json_t *number(uint64_t value)
+json_t *mr__json_number(uint64_t value)
 {
     return json_integer((json_int_t)value);
 }
@@ -232,17 +232,17 @@ static json_t *node_value(const mr_node_report *node)
     json_object_set_new(value, "name", mr__json_text(node->name));
     json_object_set_new(value, "kind", mr__json_text(mr_node_kind_name(node->kind)));
     json_object_set_new(value, "device", mr__json_text(node->device));
-    json_object_set_new(value, "items", number(node->items));
-    json_object_set_new(value, "bytes_in", number(node->bytes_in));
-    json_object_set_new(value, "bytes_out", number(node->bytes_out));
+    json_object_set_new(value, "items", mr__json_number(node->items));
+    json_object_set_new(value, "bytes_in", mr__json_number(node->bytes_in));
+    json_object_set_new(value, "bytes_out", mr__json_number(node->bytes_out));
     json_object_set_new(value, "busy_seconds", seconds(node->busy_ns));
     json_object_set_new(value, "wait_seconds", seconds(node->wait_ns));
-    json_object_set_new(value, "failures", number(node->failures));
-    json_object_set_new(value, "retries", number(node->retries));
-    json_object_set_new(value, "replicas", number(node->replicas));
+    json_object_set_new(value, "failures", mr__json_number(node->failures));
+    json_object_set_new(value, "retries", mr__json_number(node->retries));
+    json_object_set_new(value, "replicas", mr__json_number(node->replicas));
     json_object_set_new(value, "is_sampled", json_boolean(node->is_sampled));
     if (node->replayed_parcels)
-        json_object_set_new(value, "replayed_parcels", number(node->replayed_parcels));
+        json_object_set_new(value, "replayed_parcels", mr__json_number(node->replayed_parcels));
     if (*node->replay_words)
         json_object_set_new(value, "replay", mr__json_text(node->replay_words));
     return value;
@@ -262,7 +262,7 @@ static json_t *skipped_value(const mr_pipeline_report *report)
     for (size_t k = 0; k < report->skipped_count; k++) {
         const mr_skipped_item *item = &report->skipped[k];
         json_t *value = json_object();
-        json_object_set_new(value, "item", number(item->index));
+        json_object_set_new(value, "item", mr__json_number(item->index));
         json_object_set_new(value, "node", mr__json_text(node_name(report, item->node)));
         json_object_set_new(value, "status", mr__json_text(mr_status_name(item->status)));
         json_object_set_new(value, "words", mr__json_text(item->words));
@@ -278,10 +278,10 @@ void *mr__job_devices_json(const mr_pipeline_report *report)
         const mr_device_report *device = &report->devices[k];
         json_t *value = json_object();
         json_object_set_new(value, "device", mr__json_text(device->device));
-        json_object_set_new(value, "items", number(device->items));
-        json_object_set_new(value, "parcels", number(device->parcels));
-        json_object_set_new(value, "bytes", number(device->bytes));
-        json_object_set_new(value, "items_moved", number(device->items_moved));
+        json_object_set_new(value, "items", mr__json_number(device->items));
+        json_object_set_new(value, "parcels", mr__json_number(device->parcels));
+        json_object_set_new(value, "bytes", mr__json_number(device->bytes));
+        json_object_set_new(value, "items_moved", mr__json_number(device->items_moved));
         json_object_set_new(value, "is_lost", json_boolean(device->is_lost));
         if (device->is_lost) {
             json_object_set_new(value, "status", mr__json_text(mr_status_name(device->status)));
@@ -294,17 +294,17 @@ void *mr__job_devices_json(const mr_pipeline_report *report)
 
 static void add_pipeline(json_t *value, const mr_pipeline_report *report)
 {
-    json_object_set_new(value, "items_in", number(report->items_in));
-    json_object_set_new(value, "items_out", number(report->items_out));
-    json_object_set_new(value, "items_skipped", number(report->items_skipped));
-    json_object_set_new(value, "bytes_in", number(report->bytes_in));
-    json_object_set_new(value, "bytes_out", number(report->bytes_out));
-    json_object_set_new(value, "chunk_bytes", number(report->chunk_bytes));
-    json_object_set_new(value, "parcel_items", number(report->parcel_items));
-    json_object_set_new(value, "parcels", number(report->parcels));
-    json_object_set_new(value, "slots", number(report->slot_count));
-    json_object_set_new(value, "streams", number(report->stream_count));
-    json_object_set_new(value, "slot_memory_bytes", number(report->slot_memory_bytes));
+    json_object_set_new(value, "items_in", mr__json_number(report->items_in));
+    json_object_set_new(value, "items_out", mr__json_number(report->items_out));
+    json_object_set_new(value, "items_skipped", mr__json_number(report->items_skipped));
+    json_object_set_new(value, "bytes_in", mr__json_number(report->bytes_in));
+    json_object_set_new(value, "bytes_out", mr__json_number(report->bytes_out));
+    json_object_set_new(value, "chunk_bytes", mr__json_number(report->chunk_bytes));
+    json_object_set_new(value, "parcel_items", mr__json_number(report->parcel_items));
+    json_object_set_new(value, "parcels", mr__json_number(report->parcels));
+    json_object_set_new(value, "slots", mr__json_number(report->slot_count));
+    json_object_set_new(value, "streams", mr__json_number(report->stream_count));
+    json_object_set_new(value, "slot_memory_bytes", mr__json_number(report->slot_memory_bytes));
     json_object_set_new(value, "overlap", json_real(report->overlap));
     json_object_set_new(value, "overlap_bound", json_real(report->overlap_bound));
     const bool has_bottleneck = report->bottleneck < report->node_count;
@@ -318,7 +318,7 @@ static void add_pipeline(json_t *value, const mr_pipeline_report *report)
     json_object_set_new(value, "skipped", skipped_value(report));
     if (report->device_count) {
         json_object_set_new(value, "devices", mr__job_devices_json(report));
-        json_object_set_new(value, "devices_at_once", number(report->devices_at_once));
+        json_object_set_new(value, "devices_at_once", mr__json_number(report->devices_at_once));
     }
 }
 
@@ -328,13 +328,13 @@ static json_t *output_value(const mr_job_output *output)
     json_object_set_new(value, "name", mr__json_text(output->name));
     json_object_set_new(value, "kind", mr__json_text(output->kind));
     json_object_set_new(value, "path", mr__json_text(output->path));
-    json_object_set_new(value, "items", number(output->items));
-    json_object_set_new(value, "bytes", number(output->bytes));
+    json_object_set_new(value, "items", mr__json_number(output->items));
+    json_object_set_new(value, "bytes", mr__json_number(output->bytes));
     json_object_set_new(value, "is_complete", json_boolean(output->is_complete));
     json_object_set_new(value, "is_verified", json_boolean(output->is_verified));
     if (output->is_verified) {
-        json_object_set_new(value, "compared", number(output->compared));
-        json_object_set_new(value, "mismatches", number(output->mismatches));
+        json_object_set_new(value, "compared", mr__json_number(output->compared));
+        json_object_set_new(value, "mismatches", mr__json_number(output->mismatches));
         json_object_set_new(value, "largest_difference", json_real(output->largest_difference));
     }
     return value;

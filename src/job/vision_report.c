@@ -107,11 +107,6 @@ void mr__vision_say_report(struct mr__words *words, const mr_job *job)
 
 /* ---- JSON ---- */
 
-static json_t *number(uint64_t value)
-{
-    return json_integer((json_int_t)value);
-}
-
 static json_t *skipped_value(const struct mr__vision_job *vision)
 {
     json_t *list = json_array();
@@ -148,9 +143,9 @@ static json_t *bins_value(const struct mr__vision_job *vision)
         if (next == from)
             continue;
         json_t *value = json_object();
-        json_object_set_new(value, "from", number(parameters->least + from));
-        json_object_set_new(value, "to", number(parameters->least + next - 1));
-        json_object_set_new(value, "patches", number(vision->bins[k]));
+        json_object_set_new(value, "from", mr__json_number(parameters->least + from));
+        json_object_set_new(value, "to", mr__json_number(parameters->least + next - 1));
+        json_object_set_new(value, "patches", mr__json_number(vision->bins[k]));
         json_array_append_new(list, value);
     }
     return list;
@@ -161,11 +156,11 @@ static json_t *parameters_value(const struct mr__vision_job *vision)
     static const char *const tensions[] = { "compress", "exploit", "focus" };
     const struct mr__vision_parameters *parameters = &vision->parameters;
     json_t *value = json_object(), *weights = json_object(), *pulls = json_object();
-    json_object_set_new(value, "size", number(vision->image.edge_limit));
+    json_object_set_new(value, "size", mr__json_number(vision->image.edge_limit));
     json_object_set_new(value, "query", mr__json_text(vision->query_text));
-    json_object_set_new(value, "budget", number(parameters->budget));
-    json_object_set_new(value, "least", number(parameters->least));
-    json_object_set_new(value, "most", number(parameters->most));
+    json_object_set_new(value, "budget", mr__json_number(parameters->budget));
+    json_object_set_new(value, "least", mr__json_number(parameters->least));
+    json_object_set_new(value, "most", mr__json_number(parameters->most));
     for (uint32_t k = 0; k < 3; k++)
         json_object_set_new(weights, mr__vision_score_name(k),
                             json_real((double)parameters->weights[k]));
@@ -181,14 +176,14 @@ void *mr__vision_report_json(const mr_job *job)
 {
     const struct mr__vision_job *vision = job->vision;
     json_t *value = json_object();
-    json_object_set_new(value, "images", number(vision->list.count));
-    json_object_set_new(value, "done", number(vision->done));
-    json_object_set_new(value, "skipped_count", number(atomic_load(&vision->skipped)));
+    json_object_set_new(value, "images", mr__json_number(vision->list.count));
+    json_object_set_new(value, "done", mr__json_number(vision->done));
+    json_object_set_new(value, "skipped_count", mr__json_number(atomic_load(&vision->skipped)));
     json_object_set_new(value, "skipped", skipped_value(vision));
     json_object_set_new(value, "mode", mr__json_text(mr__vision_mode_names[vision->mode_used]));
-    json_object_set_new(value, "sets", number(vision->sets_used));
-    json_object_set_new(value, "decode_threads", number(vision->threads_used));
-    json_object_set_new(value, "measured", number(mr__vision_measured(vision)));
+    json_object_set_new(value, "sets", mr__json_number(vision->sets_used));
+    json_object_set_new(value, "decode_threads", mr__json_number(vision->threads_used));
+    json_object_set_new(value, "measured", mr__json_number(mr__vision_measured(vision)));
     json_object_set_new(value, "stage_milliseconds", stages_value(vision));
     json_object_set_new(value, "tokens_histogram", bins_value(vision));
     json_object_set_new(value, "parameters", parameters_value(vision));
@@ -202,12 +197,12 @@ static json_t *image_value(const struct mr__vision_record *record)
     json_t *value = json_object(), *times = json_object();
     json_object_set_new(value, "image", mr__json_text(record->path));
     json_object_set_new(value, "name", mr__json_text(record->name));
-    json_object_set_new(value, "width", number(record->info.width));
-    json_object_set_new(value, "height", number(record->info.height));
-    json_object_set_new(value, "columns", number(record->plan.columns));
-    json_object_set_new(value, "rows", number(record->plan.rows));
-    json_object_set_new(value, "least", number(record->note.least));
-    json_object_set_new(value, "most", number(record->note.most));
+    json_object_set_new(value, "width", mr__json_number(record->info.width));
+    json_object_set_new(value, "height", mr__json_number(record->info.height));
+    json_object_set_new(value, "columns", mr__json_number(record->plan.columns));
+    json_object_set_new(value, "rows", mr__json_number(record->plan.rows));
+    json_object_set_new(value, "least", mr__json_number(record->note.least));
+    json_object_set_new(value, "most", mr__json_number(record->note.most));
     for (uint32_t k = 0; k < MR__VISION_STAGES; k++)
         if (record->stage_ns[k])
             json_object_set_new(times, mr__vision_stage_name(k),

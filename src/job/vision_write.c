@@ -89,11 +89,6 @@ static mr_status put_compressed(const struct work *work)
 
 /* ---- words ---- */
 
-static json_t *number(uint64_t value)
-{
-    return json_integer((json_int_t)value);
-}
-
 static json_t *patch_value(const struct work *work, uint32_t k)
 {
     const struct mr__vision_plan *plan = work->plan;
@@ -101,11 +96,13 @@ static json_t *patch_value(const struct work *work, uint32_t k)
     const uint64_t left = column * plan->width / plan->columns;
     const uint64_t top = row * plan->height / plan->rows;
     json_t *value = json_object();
-    json_object_set_new(value, "x", number(left));
-    json_object_set_new(value, "y", number(top));
-    json_object_set_new(value, "width", number((column + 1) * plan->width / plan->columns - left));
-    json_object_set_new(value, "height", number((row + 1) * plan->height / plan->rows - top));
-    json_object_set_new(value, "tokens", number(work->tokens[k]));
+    json_object_set_new(value, "x", mr__json_number(left));
+    json_object_set_new(value, "y", mr__json_number(top));
+    json_object_set_new(value, "width",
+                        mr__json_number((column + 1) * plan->width / plan->columns - left));
+    json_object_set_new(value, "height",
+                        mr__json_number((row + 1) * plan->height / plan->rows - top));
+    json_object_set_new(value, "tokens", mr__json_number(work->tokens[k]));
     for (uint32_t score = 0; score < MR__VISION_SCORES; score++)
         json_object_set_new(value, mr__vision_score_name(score),
                             json_real((double)work->scores[score * plan->patch_count + k]));
@@ -118,14 +115,14 @@ static mr_status put_words(const struct work *work)
     const struct mr__image_info *info = &work->record->info;
     json_t *value = json_object(), *patches = json_array();
     json_object_set_new(value, "image", mr__json_text(work->record->path));
-    json_object_set_new(value, "file_width", number(info->file_width));
-    json_object_set_new(value, "file_height", number(info->file_height));
-    json_object_set_new(value, "orientation", number(info->orientation));
-    json_object_set_new(value, "width", number(info->width));
-    json_object_set_new(value, "height", number(info->height));
-    json_object_set_new(value, "columns", number(plan->columns));
-    json_object_set_new(value, "rows", number(plan->rows));
-    json_object_set_new(value, "budget", number(plan->budget));
+    json_object_set_new(value, "file_width", mr__json_number(info->file_width));
+    json_object_set_new(value, "file_height", mr__json_number(info->file_height));
+    json_object_set_new(value, "orientation", mr__json_number(info->orientation));
+    json_object_set_new(value, "width", mr__json_number(info->width));
+    json_object_set_new(value, "height", mr__json_number(info->height));
+    json_object_set_new(value, "columns", mr__json_number(plan->columns));
+    json_object_set_new(value, "rows", mr__json_number(plan->rows));
+    json_object_set_new(value, "budget", mr__json_number(plan->budget));
     for (uint32_t k = 0; k < plan->patch_count; k++)
         json_array_append_new(patches, patch_value(work, k));
     json_object_set_new(value, "patches", patches);
