@@ -48,11 +48,6 @@ static mr_status launch_element(struct mr__stage *stage, mr_stage_call *call,
                             arguments, used);
 }
 
-static mr_status element_submit(void *context, mr_stage_call *call)
-{
-    return mr__stage_each_span(context, call, launch_element);
-}
-
 static void name_kernel(const struct mr__reading *reading, struct mr__stage *stage,
                         const char *operation, mr_type from, mr_type to)
 {
@@ -155,7 +150,8 @@ const struct mr__op mr__op_convert = {
     .read = convert_read,
     .infer = convert_infer,
     .open = mr__stage_open_kernels,
-    .submit = element_submit,
+    .submit = mr__stage_submit_spans,
+    .launch = launch_element,
     .close = mr__stage_close_kernels,
     .reference = mr__reference_convert,
 };
@@ -205,7 +201,8 @@ const struct mr__op mr__op_scale_offset = {
     .read = scale_read,
     .infer = scale_infer,
     .open = mr__stage_open_kernels,
-    .submit = element_submit,
+    .submit = mr__stage_submit_spans,
+    .launch = launch_element,
     .close = mr__stage_close_kernels,
     .reference = scale_reference,
 };
@@ -255,7 +252,8 @@ const struct mr__op mr__op_clamp = {
     .read = clamp_read,
     .infer = clamp_infer,
     .open = mr__stage_open_kernels,
-    .submit = element_submit,
+    .submit = mr__stage_submit_spans,
+    .launch = launch_element,
     .close = mr__stage_close_kernels,
     .reference = clamp_reference,
 };
@@ -302,7 +300,8 @@ const struct mr__op mr__op_threshold = {
     .read = threshold_read,
     .infer = threshold_infer,
     .open = mr__stage_open_kernels,
-    .submit = element_submit,
+    .submit = mr__stage_submit_spans,
+    .launch = launch_element,
     .close = mr__stage_close_kernels,
     .reference = threshold_reference,
 };
@@ -346,7 +345,8 @@ const struct mr__op mr__op_add = {
     .read = add_read,
     .infer = add_infer,
     .open = mr__stage_open_kernels,
-    .submit = element_submit,
+    .submit = mr__stage_submit_spans,
+    .launch = launch_element,
     .close = mr__stage_close_kernels,
     .reference = add_reference,
 };

@@ -168,11 +168,6 @@ static mr_status calibrate_launch(struct mr__stage *stage, mr_stage_call *call,
                             sizeof arguments / sizeof arguments[0]);
 }
 
-static mr_status calibrate_submit(void *context, mr_stage_call *call)
-{
-    return mr__stage_each_span(context, call, calibrate_launch);
-}
-
 static mr_status calibrate_reference(const struct mr__stage *stage, const void *const *inputs,
                                      const size_t *input_bytes, void *output, size_t *output_bytes)
 {
@@ -191,7 +186,8 @@ const struct mr__op mr__op_calibrate = {
     .infer = calibrate_infer,
     .open = calibrate_open,
     .begin = calibrate_begin,
-    .submit = calibrate_submit,
+    .submit = mr__stage_submit_spans,
+    .launch = calibrate_launch,
     .end = calibrate_end,
     .close = calibrate_close,
     .reference = calibrate_reference,
@@ -248,11 +244,6 @@ static mr_status median_launch(struct mr__stage *stage, mr_stage_call *call,
                             sizeof arguments / sizeof arguments[0]);
 }
 
-static mr_status median_submit(void *context, mr_stage_call *call)
-{
-    return mr__stage_each_span(context, call, median_launch);
-}
-
 static mr_status median_reference(const struct mr__stage *stage, const void *const *inputs,
                                   const size_t *input_bytes, void *output, size_t *output_bytes)
 {
@@ -274,7 +265,8 @@ const struct mr__op mr__op_median3x3 = {
     .read = median_read,
     .infer = median_infer,
     .open = mr__stage_open_kernels,
-    .submit = median_submit,
+    .submit = mr__stage_submit_spans,
+    .launch = median_launch,
     .close = mr__stage_close_kernels,
     .reference = median_reference,
 };

@@ -195,11 +195,6 @@ static mr_status statistics_launch(struct mr__stage *stage, mr_stage_call *call,
     return each_batch(stage, call, span, statistics_batch);
 }
 
-static mr_status statistics_submit(void *context, mr_stage_call *call)
-{
-    return mr__stage_each_span(context, call, statistics_launch);
-}
-
 static mr_status statistics_reference(const struct mr__stage *stage, const void *const *inputs,
                                       const size_t *input_bytes, void *output, size_t *output_bytes)
 {
@@ -215,7 +210,8 @@ const struct mr__op mr__op_statistics = {
     .read = statistics_read,
     .infer = statistics_infer,
     .open = mr__stage_open_kernels,
-    .submit = statistics_submit,
+    .submit = mr__stage_submit_spans,
+    .launch = statistics_launch,
     .end = reduce_end,
     .close = mr__stage_close_kernels,
     .reference = statistics_reference,
@@ -296,11 +292,6 @@ static mr_status histogram_launch(struct mr__stage *stage, mr_stage_call *call,
     return each_batch(stage, call, span, histogram_batch);
 }
 
-static mr_status histogram_submit(void *context, mr_stage_call *call)
-{
-    return mr__stage_each_span(context, call, histogram_launch);
-}
-
 static mr_status histogram_reference(const struct mr__stage *stage, const void *const *inputs,
                                      const size_t *input_bytes, void *output, size_t *output_bytes)
 {
@@ -318,7 +309,8 @@ const struct mr__op mr__op_histogram = {
     .read = histogram_read,
     .infer = histogram_infer,
     .open = mr__stage_open_kernels,
-    .submit = histogram_submit,
+    .submit = mr__stage_submit_spans,
+    .launch = histogram_launch,
     .end = reduce_end,
     .close = mr__stage_close_kernels,
     .reference = histogram_reference,
@@ -424,11 +416,6 @@ static mr_status quantise_launch(struct mr__stage *stage, mr_stage_call *call,
     return each_batch(stage, call, span, quantise_batch);
 }
 
-static mr_status quantise_submit(void *context, mr_stage_call *call)
-{
-    return mr__stage_each_span(context, call, quantise_launch);
-}
-
 static mr_status quantise_reference(const struct mr__stage *stage, const void *const *inputs,
                                     const size_t *input_bytes, void *output, size_t *output_bytes)
 {
@@ -451,7 +438,8 @@ const struct mr__op mr__op_quantise = {
     .infer = quantise_infer,
     .open = mr__stage_open_kernels,
     .begin = quantise_begin,
-    .submit = quantise_submit,
+    .submit = mr__stage_submit_spans,
+    .launch = quantise_launch,
     .end = reduce_end,
     .close = mr__stage_close_kernels,
     .reference = quantise_reference,

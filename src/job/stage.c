@@ -414,3 +414,9 @@ mr_status mr__stage_each_span(struct mr__stage *stage, mr_stage_call *call, mr__
     const struct mr__span span = whole_span(call);
     return span.output_bytes ? launch(stage, call, &span) : MR_OK;
 }
+
+mr_status mr__stage_submit_spans(void *context, mr_stage_call *call)
+{
+    struct mr__stage *stage = context;
+    return mr__stage_each_span(stage, call, stage->op->launch);
+}

@@ -40,6 +40,16 @@ struct mr__stage_home {
     size_t side_input_count;
 };
 
+/* Consecutive items of a call that lie one after the other in every input and in the output. */
+struct mr__span {
+    uint32_t first_item; /* within the call */
+    uint32_t item_count;
+    size_t input_offsets[MR_NODE_INPUT_LIMIT], input_bytes[MR_NODE_INPUT_LIMIT];
+    size_t output_offset, output_bytes;
+};
+typedef mr_status (*mr__span_launch)(struct mr__stage *stage, mr_stage_call *call,
+                                     const struct mr__span *span);
+
 struct mr__op {
     const char *name;
     const char *const *keys; /* its own, ends with NULL */
@@ -55,6 +65,7 @@ struct mr__op {
     mr_status (*begin)(struct mr__stage *stage);
     mr_stage_submit submit; /* one of submit and work; the context is the stage */
     mr_stage_work work;
+    mr__span_launch launch;                 /* for mr__stage_submit_spans */
     void (*end)(struct mr__stage *stage);   /* accepts any state, twice. May be NULL */
     void (*close)(struct mr__stage *stage); /* likewise */
     /* One item on one thread, plainly. NULL: has none. */
@@ -157,18 +168,10 @@ mr_status mr__upload(mr_device *device, const void *data, size_t size_bytes, mr_
 mr_status mr__side_input_on(struct mr__side_input *side, mr_device *device, mr_buffer **out);
 void mr__side_input_fini(struct mr__side_input *side);
 
-/* Consecutive items of a call that lie one after the other in every input and in the output. */
-struct mr__span {
-    uint32_t first_item; /* within the call */
-    uint32_t item_count;
-    size_t input_offsets[MR_NODE_INPUT_LIMIT], input_bytes[MR_NODE_INPUT_LIMIT];
-    size_t output_offset, output_bytes;
-};
-typedef mr_status (*mr__span_launch)(struct mr__stage *stage, mr_stage_call *call,
-                                     const struct mr__span *span);
-
 /* Calls `launch` for the whole call where it is packed, else item by item. */
 mr_status mr__stage_each_span(struct mr__stage *stage, mr_stage_call *call, mr__span_launch launch);
+/* So with the operation's own `launch`. The usual `submit`. */
+mr_status mr__stage_submit_spans(void *context, mr_stage_call *call);
 /* Calls `launch` for each item by itself. */
 mr_status mr__stage_each_item(struct mr__stage *stage, mr_stage_call *call, mr__span_launch launch);
 
