@@ -95,7 +95,7 @@ static mr_status number_copy(const struct cuda_graph *graph, struct cuda_graph *
 }
 
 /* With the lock of `graph`. */
-static mr_status graph_copy(struct cuda_graph *graph, struct cuda_graph **out)
+static mr_status copy_locked(struct cuda_graph *graph, struct cuda_graph **out)
 {
     *out = NULL;
     mr_status status = mr__cuda_graph_number(graph);
@@ -119,15 +119,21 @@ static mr_status graph_copy(struct cuda_graph *graph, struct cuda_graph **out)
     return MR_OK;
 }
 
+static mr_status graph_copy(struct cuda_graph *graph, struct cuda_graph **out)
+{
+    pthread_mutex_lock(&graph->lock);
+    const mr_status status = copy_locked(graph, out);
+    pthread_mutex_unlock(&graph->lock);
+    return status;
+}
+
 mr_status mr__cuda_graph_own(struct cuda_graph **inout)
 {
     struct cuda_graph *graph = *inout;
     if (atomic_load_explicit(&graph->holder_count, memory_order_acquire) == 1)
         return mr__cuda_graph_number(graph);
     struct cuda_graph *copy;
-    pthread_mutex_lock(&graph->lock);
     const mr_status status = graph_copy(graph, &copy);
-    pthread_mutex_unlock(&graph->lock);
     if (status)
         return status;
     mr__cuda_graph_drop(graph);
@@ -191,9 +197,7 @@ mr_status mr__cuda_graph_bind(struct cuda_graph *graph, const struct mr_binder *
         return MR_OK;
     }
     struct cuda_graph *copy;
-    pthread_mutex_lock(&graph->lock);
     const mr_status status = graph_copy(graph, &copy);
-    pthread_mutex_unlock(&graph->lock);
     if (status)
         return status;
     const CUresult result = bind_nodes(graph->device->cu, copy->graph, binder);
