@@ -118,8 +118,6 @@ static mr_status stage_out(struct bench *bench, void *context)
                                copies->device_out, 0, copies->size_bytes);
 }
 
-static const char GROUP_COPIES[] = "copies";
-
 static mr_status measure_rate(struct bench *bench, const char *group, const char *name,
                               bench_step *step, struct copies *copies, uint64_t bytes)
 {
@@ -130,47 +128,45 @@ static mr_status measure_rate(struct bench *bench, const char *group, const char
     return status;
 }
 
-static mr_status measure_pinned(struct bench *bench)
-{
-    struct copies copies;
-    mr_status status = copies_open(bench, MR_PLACE_PINNED, &copies);
-    const uint64_t bytes = bench->size_bytes;
-    if (!status)
-        status = measure_rate(bench, GROUP_COPIES, "in, pinned", copy_in, &copies, bytes);
-    if (!status)
-        status = measure_rate(bench, GROUP_COPIES, "out, pinned", copy_out, &copies, bytes);
-    if (!status)
-        status = measure_rate(bench, GROUP_COPIES, "both at once, pinned, each way", copy_both,
-                              &copies, bytes);
-    copies_close(&copies);
-    return status;
-}
+struct figure {
+    const char *name;
+    bench_step *step;
+};
 
-static mr_status measure_pageable(struct bench *bench)
+static const struct figure pinned[] = {
+    { "in, pinned", copy_in },
+    { "out, pinned", copy_out },
+    { "both at once, pinned, each way", copy_both },
+};
+
+static const struct figure pageable[] = {
+    { "in, pageable", copy_in },
+    { "out, pageable", copy_out },
+    { "in, pageable, staged", stage_in },
+    { "out, pageable, staged", stage_out },
+};
+
+static mr_status measure_figures(struct bench *bench, mr_place place, const struct figure *figures,
+                                 size_t count)
 {
     struct copies copies;
-    mr_status status = copies_open(bench, MR_PLACE_PAGEABLE, &copies);
-    const uint64_t bytes = bench->size_bytes;
-    if (!status)
-        status = measure_rate(bench, GROUP_COPIES, "in, pageable", copy_in, &copies, bytes);
-    if (!status)
-        status = measure_rate(bench, GROUP_COPIES, "out, pageable", copy_out, &copies, bytes);
-    if (!status)
+    mr_status status = copies_open(bench, place, &copies);
+    if (!status && place == MR_PLACE_PAGEABLE)
         status = mr_staging_create(bench->device, NULL, &copies.staging);
-    if (!status)
-        status =
-            measure_rate(bench, GROUP_COPIES, "in, pageable, staged", stage_in, &copies, bytes);
-    if (!status)
-        status =
-            measure_rate(bench, GROUP_COPIES, "out, pageable, staged", stage_out, &copies, bytes);
+    for (size_t i = 0; i < count && !status; i++)
+        status = measure_rate(bench, "copies", figures[i].name, figures[i].step, &copies,
+                              bench->size_bytes);
     copies_close(&copies);
     return status;
 }
 
 mr_status bench_copies(struct bench *bench)
 {
-    const mr_status status = measure_pinned(bench);
-    return status ? status : measure_pageable(bench);
+    const mr_status status =
+        measure_figures(bench, MR_PLACE_PINNED, pinned, sizeof pinned / sizeof *pinned);
+    return status ? status
+                  : measure_figures(bench, MR_PLACE_PAGEABLE, pageable,
+                                    sizeof pageable / sizeof *pageable);
 }
 
 mr_status bench_chunks(struct bench *bench)
