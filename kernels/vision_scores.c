@@ -6,8 +6,9 @@
  *
  * vision_entropy     partial[patch][band][128] -> score[patch]. Launch with count = columns * rows,
  *                    in blocks of 512.
- * vision_contrast    cells[cell][4] -> score[patch], not yet over the greatest. Launch with count =
- *                    columns * rows, in blocks of 64.
+ * vision_contrast    pieces[cell][piece][sum_count], of which L, a, b and edges are the first three and
+ *                    that at `edge` -> score[patch], not yet over the greatest. Launch with count =
+ *                    columns * rows, in blocks of 256.
  * vision_similarity  pieces[cell][piece][15] -> score[patch]. `terms` are the 11 colours' L, a, b;
  *                    `query` 24 numbers times their weights, then the weights. Launch with count =
  *                    columns * rows, in blocks of 256.
@@ -28,10 +29,10 @@
 
 #define LANES(x, count) for (uint32_t x = mr_group_lane(); x < (count); x += mr_group_lane_count())
 
-/* Where part `i` of `count` begins. */
+/* Where part `i` of `count` begins: at most 65536 parts of at most 65535 pixels, which fits. */
 MR_FUNCTION uint32_t border(uint32_t i, uint32_t size, uint32_t count)
 {
-    return (uint32_t)((uint64_t)i * size / count);
+    return i * size / count;
 }
 
 MR_FUNCTION uint32_t patch_pixels(uint32_t patch, uint32_t width, uint32_t height, uint32_t columns,
@@ -140,31 +141,40 @@ MR_FUNCTION double colour_length(double l, double a, double b)
     return sqrt(l * l + 1.6384 * (a * a + b * b));
 }
 
-/* The cell against the box of cells within `reach`, times the cell's pixels. */
-MR_FUNCTION double contrast(const int64_t *cells, uint32_t width, uint32_t height,
-                            uint32_t cell_columns, uint32_t cell_rows, uint32_t column,
-                            uint32_t row, uint32_t reach)
-{
-    const uint32_t left = column < reach ? 0 : column - reach, top = row < reach ? 0 : row - reach;
-    const uint32_t right = MR_MIN(column + reach + 1, cell_columns);
-    const uint32_t bottom = MR_MIN(row + reach + 1, cell_rows);
-    int64_t sums[CONTRAST_SUMS] = { 0 };
-    for (uint32_t y = top; y < bottom; y++)
-        for (uint32_t x = left; x < right; x++)
-            for (uint32_t k = 0; k < CONTRAST_SUMS; k++)
-                sums[k] += cells[((uint64_t)y * cell_columns + x) * CONTRAST_SUMS + k];
+/* The cells that a patch is held against: its own and those within the longest reach. */
+#define REACHES 3 /* of 1, 2 and 4 cells */
+#define AROUND 4
+#define SIDE (CELLS + 2 * AROUND)
 
-    const uint32_t cell_width =
-        border(column + 1, width, cell_columns) - border(column, width, cell_columns);
-    const uint32_t cell_height =
-        border(row + 1, height, cell_rows) - border(row, height, cell_rows);
-    const uint32_t box_width =
-        border(right, width, cell_columns) - border(left, width, cell_columns);
-    const uint32_t box_height = border(bottom, height, cell_rows) - border(top, height, cell_rows);
-    const uint32_t inside = cell_width * cell_height, all = box_width * box_height;
+/* A rectangle of cells, cut at the image's borders. */
+struct cells {
+    uint32_t left, top, right, bottom;
+};
+
+MR_FUNCTION struct cells cells_within(uint32_t column, uint32_t row, uint32_t reach,
+                                      uint32_t cell_columns, uint32_t cell_rows)
+{
+    struct cells box;
+    box.left = column < reach ? 0 : column - reach;
+    box.top = row < reach ? 0 : row - reach;
+    box.right = MR_MIN(column + reach + 1, cell_columns);
+    box.bottom = MR_MIN(row + reach + 1, cell_rows);
+    return box;
+}
+
+/* Pixels of the rectangle. */
+MR_FUNCTION uint32_t cells_pixels(struct cells box, uint32_t width, uint32_t height,
+                                  uint32_t cell_columns, uint32_t cell_rows)
+{
+    return (border(box.right, width, cell_columns) - border(box.left, width, cell_columns)) *
+           (border(box.bottom, height, cell_rows) - border(box.top, height, cell_rows));
+}
+
+/* The cell against the box of cells around it, itself left out, times the cell's pixels. */
+MR_FUNCTION double contrast(const int64_t *own, const int64_t *sums, uint32_t inside, uint32_t all)
+{
     if (inside == 0 || inside == all)
         return 0.0;
-    const int64_t *own = cells + ((uint64_t)row * cell_columns + column) * CONTRAST_SUMS;
     double difference[CONTRAST_SUMS];
     for (uint32_t k = 0; k < CONTRAST_SUMS; k++)
         difference[k] = ((double)own[k] / (double)inside -
@@ -174,24 +184,60 @@ MR_FUNCTION double contrast(const int64_t *cells, uint32_t width, uint32_t heigh
            (colour_length(difference[0], difference[1], difference[2]) + fabs(difference[3]));
 }
 
-MR_GROUP_KERNEL(vision_contrast, MR_IN(int64_t, cells), MR_OUT(float, score),
+MR_GROUP_KERNEL(vision_contrast, MR_IN(int64_t, pieces), MR_OUT(float, score),
                 MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns),
-                MR_VALUE(uint32_t, rows))
+                MR_VALUE(uint32_t, rows), MR_VALUE(uint32_t, piece_count),
+                MR_VALUE(uint32_t, sum_count), MR_VALUE(uint32_t, edge))
 {
-    MR_GROUP_SHARED(double, terms, 3 * PATCH_CELLS);
+    MR_GROUP_SHARED(int64_t, cells, SIDE * SIDE * CONTRAST_SUMS);
+    MR_GROUP_SHARED(int64_t, boxes, PATCH_CELLS * REACHES * CONTRAST_SUMS);
+    MR_GROUP_SHARED(double, terms, PATCH_CELLS *REACHES);
+    const uint32_t cell_columns = columns * CELLS, cell_rows = rows * CELLS;
     MR_GROUP_EACH (patch, (uint64_t)columns * rows) {
         const uint32_t first_column = (uint32_t)patch % columns * CELLS;
         const uint32_t first_row = (uint32_t)patch / columns * CELLS;
-        LANES (item, 3 * PATCH_CELLS) {
-            const uint32_t cell = item / 3;
+        /* Position (x, y) is the cell at (first_column + x - AROUND, first_row + y - AROUND). */
+        LANES (item, SIDE * SIDE * CONTRAST_SUMS) {
+            const uint32_t place = item / CONTRAST_SUMS, k = item % CONTRAST_SUMS;
+            const uint32_t column = first_column + place % SIDE, row = first_row + place / SIDE;
+            const int is_inside = column >= AROUND && column < cell_columns + AROUND &&
+                                  row >= AROUND && row < cell_rows + AROUND;
+            const uint64_t cell =
+                is_inside ? (uint64_t)(row - AROUND) * cell_columns + column - AROUND : 0;
+            const int64_t *own = pieces + cell * piece_count * sum_count + (k < 3 ? k : edge);
+            int64_t sum = 0;
+            for (uint32_t piece = 0; piece < (is_inside ? piece_count : 0); piece++)
+                sum += own[(uint64_t)piece * sum_count];
+            cells[item] = sum;
+        }
+        mr_group_sync();
+        LANES (item, PATCH_CELLS * REACHES * CONTRAST_SUMS) {
+            const uint32_t k = item % CONTRAST_SUMS, cell = item / CONTRAST_SUMS / REACHES;
+            const uint32_t reach = 1u << item / CONTRAST_SUMS % REACHES;
+            const uint32_t x = cell % CELLS + AROUND, y = cell / CELLS + AROUND;
+            int64_t sum = 0;
+            for (uint32_t down = y - reach; down <= y + reach; down++)
+                for (uint32_t across = x - reach; across <= x + reach; across++)
+                    sum += cells[(down * SIDE + across) * CONTRAST_SUMS + k];
+            boxes[item] = sum;
+        }
+        mr_group_sync();
+        LANES (item, PATCH_CELLS * REACHES) {
+            const uint32_t cell = item / REACHES, reach = 1u << item % REACHES;
+            const uint32_t x = cell % CELLS, y = cell / CELLS;
+            const uint32_t column = first_column + x, row = first_row + y;
             terms[item] =
-                contrast(cells, width, height, columns * CELLS, rows * CELLS,
-                         first_column + cell % CELLS, first_row + cell / CELLS, 1u << item % 3);
+                contrast(cells + ((y + AROUND) * SIDE + x + AROUND) * CONTRAST_SUMS,
+                         boxes + item * CONTRAST_SUMS,
+                         cells_pixels(cells_within(column, row, 0, cell_columns, cell_rows), width,
+                                      height, cell_columns, cell_rows),
+                         cells_pixels(cells_within(column, row, reach, cell_columns, cell_rows),
+                                      width, height, cell_columns, cell_rows));
         }
         mr_group_sync();
         if (mr_group_is_leader()) {
             double sum = 0.0;
-            for (uint32_t item = 0; item < 3 * PATCH_CELLS; item++)
+            for (uint32_t item = 0; item < REACHES * PATCH_CELLS; item++)
                 sum += terms[item];
             const uint32_t total = patch_pixels((uint32_t)patch, width, height, columns, rows);
             score[patch] = (float)(sum / (3.0 * (double)total));
@@ -220,22 +266,23 @@ MR_FUNCTION double term_part(const double *distances, uint32_t k)
     return exponential((nearest - distances[k]) * 12.5); /* 1 / (2 * 0.2 * 0.2) */
 }
 
-/* The descriptor of a patch from its sums and shares. */
-MR_FUNCTION void describe(const double *totals, double pixels, double *descriptor)
+/* Number k of a patch's descriptor, from its shares and sums. */
+MR_FUNCTION double describe(const double *totals, double pixels, uint32_t k)
 {
     const double *sums = totals + COLOURS;
-    for (uint32_t k = 0; k < COLOURS; k++)
-        descriptor[k] = totals[k] / pixels;
-    descriptor[COLOURS] = sums[0] / (pixels * UNIT);
-    for (uint32_t k = 0; k < 3; k++) {
-        const double mean = sums[k] / (pixels * UNIT);
-        const double variance = sums[3 + k] / (pixels * UNIT * UNIT) - mean * mean;
-        descriptor[12 + k] = 2.0 * sqrt(MR_MAX(variance, 0.0));
+    if (k < COLOURS)
+        return totals[k] / pixels;
+    if (k == COLOURS)
+        return sums[0] / (pixels * UNIT);
+    if (k < 15) {
+        const double mean = sums[k - 12] / (pixels * UNIT);
+        const double variance = sums[k - 9] / (pixels * UNIT * UNIT) - mean * mean;
+        return 2.0 * sqrt(MR_MAX(variance, 0.0));
     }
     const double edges = 4.0 * sums[6] / (pixels * UNIT), bounded = MR_MIN(edges, 1.0);
-    descriptor[15] = bounded;
-    for (uint32_t k = 0; k < 8; k++)
-        descriptor[16 + k] = sums[6] > 0.0 ? bounded * sums[7 + k] / sums[6] : 0.0;
+    if (k == 15)
+        return bounded;
+    return sums[6] > 0.0 ? bounded * sums[k - 9] / sums[6] : 0.0;
 }
 
 /* `query`: numbers times weights, then weights. */
@@ -264,6 +311,7 @@ MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
     MR_GROUP_SHARED(double, pixels, PATCH_CELLS);
     MR_GROUP_SHARED(double, weights, PATCH_CELLS);
     MR_GROUP_SHARED(double, totals, COLOURS + QUERY_SUMS);
+    MR_GROUP_SHARED(double, descriptor, DESCRIPTOR);
     MR_GROUP_EACH (patch, (uint64_t)columns * rows) {
         const uint32_t first_column = (uint32_t)patch % columns * CELLS;
         const uint32_t first_row = (uint32_t)patch / columns * CELLS;
@@ -310,12 +358,12 @@ MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
             totals[k] = sum;
         }
         mr_group_sync();
-        if (mr_group_is_leader()) {
-            double descriptor[DESCRIPTOR];
-            describe(totals, (double)patch_pixels((uint32_t)patch, width, height, columns, rows),
-                     descriptor);
+        const uint32_t total = patch_pixels((uint32_t)patch, width, height, columns, rows);
+        LANES (k, DESCRIPTOR)
+            descriptor[k] = describe(totals, (double)total, k);
+        mr_group_sync();
+        if (mr_group_is_leader())
             score[patch] = likeness(descriptor, query);
-        }
         mr_group_sync();
     }
 }

@@ -12,7 +12,6 @@
  *     at most 256 columns, of 8 rows (a band); a cell's pieces are its segments in each of its bands.
  *     Launch with count = ceil(cell_columns / tile_cells) * segments * cell_rows * bands, in blocks of
  *     256 threads.
- * vision_cells           pieces -> cells[cell][4]. Launch with count = cell_count, blocks of 32.
  */
 #include <millrace/portable.h>
 
@@ -26,10 +25,10 @@
 #define UNROLLED
 #endif
 
-/* Where part `i` of `count` begins. */
+/* Where part `i` of `count` begins: at most 65536 parts of at most 65535 pixels, which fits. */
 MR_FUNCTION uint32_t border(uint32_t i, uint32_t size, uint32_t count)
 {
-    return (uint32_t)((uint64_t)i * size / count);
+    return i * size / count;
 }
 
 /* ---- histograms ---- */
@@ -332,21 +331,3 @@ MR_FUNCTION void add_query(const float *pixel, uint64_t plane, int32_t *sums, ui
 
 SUMS(contrast, CONTRAST_SUMS)
 SUMS(query, QUERY_SUMS)
-
-MR_GROUP_KERNEL(vision_cells, MR_IN(int64_t, pieces), MR_OUT(int64_t, cells),
-                MR_VALUE(uint64_t, cell_count), MR_VALUE(uint32_t, piece_count))
-{
-    MR_GROUP_EACH (cell, cell_count) {
-        int64_t sums[CONTRAST_SUMS] = { 0 };
-        const int64_t *own = pieces + cell * piece_count * CONTRAST_SUMS;
-        LANES (piece, piece_count) {
-            for (uint32_t k = 0; k < CONTRAST_SUMS; k++)
-                sums[k] += own[(uint64_t)piece * CONTRAST_SUMS + k];
-        }
-        for (uint32_t k = 0; k < CONTRAST_SUMS; k++) {
-            const uint64_t all = mr_group_sum_u64((uint64_t)sums[k]);
-            if (mr_group_is_leader())
-                cells[cell * CONTRAST_SUMS + k] = (int64_t)all;
-        }
-    }
-}

@@ -5,9 +5,9 @@
  * vision_tokens    scores[4][patch] -> a copy of them, tokens, box_columns, box_rows, box_first
  *                  [patch + 1], and the rows of boxes of all patches in order: row_first[patch + 1]
  *                  and, for each row, row_patch. Whole numbers. One group: launch with count = 1.
- * vision_compress  textures and those -> compressed: a group for each channel of a row of boxes.
- *                  Means of values rounded to a 2^20th, so that the order is free. Launch with about
- *                  count = 13 * rows of boxes, which only the device knows; blocks of at most 256.
+ * vision_compress  textures and those -> compressed: a group for some channels of a row of boxes, a
+ *                  `parts`-th of them. Means of values rounded to a 2^20th, so that the order is free.
+ *                  Launch with about count = parts * rows of boxes, which only the device knows.
  */
 #include <millrace/portable.h>
 
@@ -15,10 +15,10 @@
 
 #define LANES(x, count) for (uint32_t x = mr_group_lane(); x < (count); x += mr_group_lane_count())
 
-/* Where part `i` of `count` begins. */
+/* Where part `i` of `count` begins: at most 65536 parts of at most 65535 pixels, which fits. */
 MR_FUNCTION uint32_t border(uint32_t i, uint32_t size, uint32_t count)
 {
-    return (uint32_t)((uint64_t)i * size / count);
+    return i * size / count;
 }
 
 /* ---- tokens ---- */
@@ -273,7 +273,8 @@ MR_GROUP_KERNEL(vision_tokens, MR_IN(float, scores), MR_OUT(float, scores_copy),
 
 /* ---- compressed ---- */
 
-#define SPAN 256 /* columns that are added up at a time */
+/* Sums of columns that a group holds at a time: of some columns, in each of its channels. */
+#define ROOM 1792
 
 /* x to the nearest 2^20th, ties to even, for x within -4 and 4: adding 1.5 * 2^23 leaves it in the
  * low bits. */
@@ -287,57 +288,78 @@ MR_FUNCTION int32_t rounded(float x)
     return shifted.bits - 0x4b400000;
 }
 
-/* Sums over `rows` of the columns, folded SPAN by SPAN. */
+/* Sums over `rows` of the columns in each channel, folded `span` by `span`. */
 #if MR_ON_GPU
-MR_FUNCTION void add_columns(const float *first, uint32_t width, uint32_t columns, uint32_t rows,
-                             int64_t *sums)
+
+/* 8 rows at a time, all of whose loads are on their way at once; their sum fits 32 bits. */
+MR_FUNCTION int64_t column_sum(const float *pixel, uint32_t width, uint32_t rows)
 {
-    LANES (k, SPAN) {
+    int64_t sum = 0;
+    for (uint32_t row = 0; row < rows; row += 8) {
+        int32_t part = 0;
+        _Pragma("unroll") for (uint32_t k = 0; k < 8; k++) part +=
+            row + k < rows ? rounded(pixel[(uint64_t)(row + k) * width]) : 0;
+        sum += part;
+    }
+    return sum;
+}
+
+MR_FUNCTION void add_columns(const float *first, uint64_t plane, uint32_t channels, uint32_t width,
+                             uint32_t columns, uint32_t rows, uint32_t span, int64_t *sums)
+{
+    LANES (item, channels * span) {
+        const uint32_t channel = item / span;
         int64_t sum = 0;
-        for (uint32_t x = k; x < columns; x += SPAN) {
-            const float *pixel = first + x;
-            _Pragma("unroll 8") for (uint32_t row = 0; row < rows; row++) sum +=
-                rounded(pixel[(uint64_t)row * width]);
-        }
-        sums[k] = sum;
+        for (uint32_t x = item - channel * span; x < columns; x += span)
+            sum += column_sum(first + channel * plane + x, width, rows);
+        sums[item] = sum;
     }
 }
+
 #else
-MR_FUNCTION void add_columns(const float *first, uint32_t width, uint32_t columns, uint32_t rows,
-                             int64_t *sums)
+
+MR_FUNCTION void add_columns(const float *first, uint64_t plane, uint32_t channels, uint32_t width,
+                             uint32_t columns, uint32_t rows, uint32_t span, int64_t *sums)
 {
-    for (uint32_t k = 0; k < SPAN; k++)
-        sums[k] = 0;
-    for (uint32_t row = 0; row < rows; row++)
-        for (uint32_t x = 0; x < columns; x += SPAN) {
-            const float *pixel = first + (uint64_t)row * width + x;
-            const uint32_t size = MR_MIN(columns - x, SPAN);
-            for (uint32_t k = 0; k < size; k++)
-                sums[k] += rounded(pixel[k]);
-        }
+    for (uint32_t channel = 0; channel < channels; channel++, sums += span) {
+        for (uint32_t k = 0; k < span; k++)
+            sums[k] = 0;
+        for (uint32_t row = 0; row < rows; row++)
+            for (uint32_t x = 0; x < columns; x += span) {
+                const float *pixel = first + channel * plane + (uint64_t)row * width + x;
+                const uint32_t size = MR_MIN(columns - x, span);
+                for (uint32_t k = 0; k < size; k++)
+                    sums[k] += rounded(pixel[k]);
+            }
+    }
 }
+
 #endif
 
-/* A row of boxes of a patch in one plane, as many boxes at a time as fit SPAN columns, or one that is
- * wider. */
-MR_FUNCTION void compress_row(const float *plane, uint32_t width, uint32_t left, uint32_t wide,
-                              uint32_t top, uint32_t high, uint32_t boxes, float *target)
+/* A row of boxes of a patch in some channels, as many boxes at a time as fit, or one that is wider. The
+ * row's targets in two channels are `step` apart. */
+MR_FUNCTION void compress_row(const float *first, uint64_t plane, uint32_t channels, uint32_t width,
+                              uint32_t wide, uint32_t high, uint32_t boxes, float *target,
+                              uint32_t step)
 {
-    MR_GROUP_SHARED(int64_t, sums, SPAN);
-    const uint32_t widest = (wide + boxes - 1) / boxes;
-    const uint32_t step = widest < SPAN ? SPAN / widest : 1;
-    for (uint32_t first = 0; first < boxes; first += step) {
-        const uint32_t last = MR_MIN(first + step, boxes);
-        const uint32_t begin = border(first, wide, boxes), end = border(last, wide, boxes);
-        add_columns(plane + (uint64_t)top * width + left + begin, width, end - begin, high, sums);
+    MR_GROUP_SHARED(int64_t, sums, ROOM);
+    const uint32_t widest = (wide + boxes - 1) / boxes, room = ROOM / channels;
+    const uint32_t at_once = widest < room ? room / widest : 1;
+    for (uint32_t box = 0; box < boxes; box += at_once) {
+        const uint32_t end_box = MR_MIN(box + at_once, boxes), count = end_box - box;
+        const uint32_t begin = border(box, wide, boxes);
+        const uint32_t columns = border(end_box, wide, boxes) - begin;
+        const uint32_t span = MR_MIN(columns, room);
+        add_columns(first + begin, plane, channels, width, columns, high, span, sums);
         mr_group_sync();
-        LANES (k, last - first) {
-            const uint32_t from = border(first + k, wide, boxes) - begin;
-            const uint32_t to = border(first + k + 1, wide, boxes) - begin;
+        LANES (item, channels * count) {
+            const uint32_t channel = item / count, k = item - channel * count;
+            const uint32_t from = border(box + k, wide, boxes) - begin;
+            const uint32_t to = border(box + k + 1, wide, boxes) - begin;
             int64_t sum = 0;
-            for (uint32_t x = from; x < MR_MIN(to, SPAN); x++)
-                sum += sums[x];
-            target[first + k] =
+            for (uint32_t x = from; x < MR_MIN(to, span); x++)
+                sum += sums[channel * span + x];
+            target[channel * step + box + k] =
                 (float)((double)sum / (1048576.0 * (double)((uint64_t)(to - from) * high)));
         }
         mr_group_sync();
@@ -347,21 +369,28 @@ MR_FUNCTION void compress_row(const float *plane, uint32_t width, uint32_t left,
 MR_GROUP_KERNEL(vision_compress, MR_IN(float, textures), MR_IN(uint32_t, box_columns),
                 MR_IN(uint32_t, box_rows), MR_IN(uint32_t, box_first), MR_IN(uint32_t, row_first),
                 MR_IN(uint32_t, row_patch), MR_OUT(float, compressed), MR_VALUE(uint32_t, width),
-                MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns), MR_VALUE(uint32_t, rows))
+                MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns), MR_VALUE(uint32_t, rows),
+                MR_VALUE(uint32_t, parts))
 {
     const uint64_t plane = (uint64_t)width * height;
-    MR_GROUP_EACH (group, (uint64_t)CHANNELS * row_first[columns * rows]) {
-        const uint32_t channel = (uint32_t)(group % CHANNELS), line = (uint32_t)(group / CHANNELS);
+    MR_GROUP_EACH (group, (uint64_t)parts * row_first[columns * rows]) {
+        const uint32_t line = (uint32_t)group / parts, part = (uint32_t)group - line * parts;
+        const uint32_t channel = border(part, CHANNELS, parts);
+        const uint32_t channels = border(part + 1, CHANNELS, parts) - channel;
         const uint32_t patch = row_patch[line], row = line - row_first[patch];
         const uint32_t boxes = box_columns[patch], box_lines = box_rows[patch];
-        const uint32_t left = border(patch % columns, width, columns);
-        const uint32_t wide = border(patch % columns + 1, width, columns) - left;
-        const uint32_t above_patch = border(patch / columns, height, rows);
-        const uint32_t tall = border(patch / columns + 1, height, rows) - above_patch;
+        const uint32_t first = box_first[patch];
+        const uint32_t patch_column = patch % columns, patch_row = patch / columns;
+        const uint32_t left = border(patch_column, width, columns);
+        const uint32_t wide = border(patch_column + 1, width, columns) - left;
+        const uint32_t above_patch = border(patch_row, height, rows);
+        const uint32_t tall = border(patch_row + 1, height, rows) - above_patch;
         const uint32_t top = border(row, tall, box_lines);
         const uint32_t high = border(row + 1, tall, box_lines) - top;
-        compress_row(textures + channel * plane, width, left, wide, above_patch + top, high, boxes,
-                     compressed + (uint64_t)CHANNELS * box_first[patch] +
-                         (uint64_t)(channel * box_lines + row) * boxes);
+        compress_row(textures + channel * plane + (uint64_t)(above_patch + top) * width + left,
+                     plane, channels, width, wide, high, boxes,
+                     compressed + (uint64_t)CHANNELS * first +
+                         (uint64_t)(channel * box_lines + row) * boxes,
+                     box_lines * boxes);
     }
 }

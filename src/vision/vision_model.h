@@ -212,11 +212,12 @@ struct mr__vision_plan {
     uint32_t histogram_rows, histogram_bands;     /* rows of a band, bands of a patch */
     uint32_t tile_cells, tile_columns;            /* cells across a tile, tiles across the image */
     uint32_t piece_segments, piece_bands, pieces; /* of a cell; pieces = segments * bands */
-    size_t colour_offset, contrast_offset, sums_offset, cells_offset; /* in the scratch */
+    size_t colour_offset, sums_offset;            /* in the scratch */
     /* In the result, behind what is of use: u32 [patch_count + 1], rows of boxes before each patch;
-     * u32 [budget], the patch of each row; and about how many rows there will be. */
+     * u32 [budget], the patch of each row; about how many rows there will be; and into how many
+     * parts their channels are cut. */
     size_t row_first_offset, row_patch_offset;
-    uint32_t likely_rows;
+    uint32_t likely_rows, channel_parts;
 };
 
 /* `parameters` as checked. MR_E_INVALID: the size is outside the limits, or a grid is given that is

@@ -203,7 +203,10 @@ static void plan_result(struct mr__vision_plan *plan)
     plan->result_bytes = end;
 }
 
-enum { BAND_PIXELS = 4096 }; /* of a patch's histogram, in one group */
+enum {
+    BAND_PIXELS = 4096,     /* of a patch's histogram, in one group */
+    COMPRESS_PIXELS = 16384 /* in the channels of a row of boxes, in one group */
+};
 
 static void plan_work(struct mr__vision_plan *plan)
 {
@@ -226,19 +229,20 @@ static void plan_work(struct mr__vision_plan *plan)
 
     const double boxes = (double)plan->budget / plan->patch_count;
     const double rows = ceil(sqrt(boxes * patch_height / patch_width));
-    plan->likely_rows = plan->patch_count * (uint32_t)fmin(rows, fmin(boxes, patch_height));
+    const uint32_t patch_rows = (uint32_t)fmin(rows, fmin(boxes, patch_height));
+    plan->likely_rows = plan->patch_count * patch_rows;
+    const uint64_t row_pixels =
+        (uint64_t)patch_width * patch_height / patch_rows * MR__VISION_CHANNELS;
+    plan->channel_parts = (uint32_t)least_of(row_pixels / COMPRESS_PIXELS + 1, MR__VISION_CHANNELS);
 }
 
 static void plan_scratch(struct mr__vision_plan *plan)
 {
     const size_t cells = (size_t)plan->cell_columns * plan->cell_rows;
-    const size_t sum_bytes = sizeof(int64_t);
     size_t end = 0;
     plan->colour_offset = take(&end, (size_t)plan->patch_count * plan->histogram_bands * 2 *
                                          MR__VISION_BINS * sizeof(uint32_t));
-    plan->contrast_offset = take(&end, cells * plan->pieces * MR__VISION_CONTRAST_SUMS * sum_bytes);
-    plan->cells_offset = take(&end, cells * MR__VISION_CONTRAST_SUMS * sum_bytes);
-    plan->sums_offset = take(&end, cells * plan->pieces * MR__VISION_QUERY_SUMS * sum_bytes);
+    plan->sums_offset = take(&end, cells * plan->pieces * MR__VISION_QUERY_SUMS * sizeof(int64_t));
     plan->scratch_bytes = end;
 }
 

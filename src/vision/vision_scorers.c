@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The three scorers: each on its own stream, all behind the caller's, which the balance joins again.
+ * The three scorers: each on its own stream, all behind the caller's, which the balance joins again. What
+ * two of them need is added up once, on the caller's stream, while the first is at work.
  */
 #include "base/alloc.h"
 #include "vision/vision_device.h"
@@ -14,7 +15,7 @@ enum { SCORERS = 3 };
 
 struct mr__vision_scorers {
     mr_stream *streams[SCORERS];
-    mr_event *ready, *scored[SCORERS];
+    mr_event *ready, *summed, *scored[SCORERS];
     mr_buffer *scratch;
 };
 
@@ -33,6 +34,8 @@ mr_status mr__vision_scorers_create(struct mr__vision_model *model, size_t scrat
                          &(mr_buffer_options){ .name = "scores' scratch" }, &scorers->scratch);
     if (!status)
         status = mr_event_create(model->device, NULL, &scorers->ready);
+    if (!status)
+        status = mr_event_create(model->device, NULL, &scorers->summed);
     for (uint32_t k = 0; k < SCORERS && !status; k++) {
         const mr_stream_options options = { .name = mr__vision_score_name(k),
                                             .priority = priority };
@@ -58,6 +61,7 @@ void mr__vision_scorers_destroy(struct mr__vision_scorers *scorers)
         mr_stream_destroy(scorers->streams[k]);
         mr_event_destroy(scorers->scored[k]);
     }
+    mr_event_destroy(scorers->summed);
     mr_event_destroy(scorers->ready);
     mr_buffer_destroy(scorers->scratch);
     mr__free(scorers);
@@ -103,55 +107,56 @@ static mr_status score_propositional(const struct scoring *own)
                   own->rows, bands);
 }
 
-/* Sums of the pieces of all cells, by one of two kernels. */
-static mr_status add_pieces(const struct scoring *own, enum mr__vision_kernel kernel,
-                            mr_argument pieces)
+/* What the cells' pieces are added up to: all that a query asks for, or what contrast needs of it. */
+struct pieces {
+    enum mr__vision_kernel kernel;
+    uint32_t sum_count, edge; /* the edges' place among the sums */
+};
+
+static struct pieces pieces_of(const struct mr__vision_model *model)
+{
+    if (model->parameters.query.is_set)
+        return (struct pieces){ MR__VISION_KERNEL_QUERY_SUMS, MR__VISION_QUERY_SUMS, 6 };
+    return (struct pieces){ MR__VISION_KERNEL_CONTRAST_SUMS, MR__VISION_CONTRAST_SUMS, 3 };
+}
+
+static mr_argument pieces_part(const struct scoring *own)
+{
+    const struct mr__vision_plan *plan = own->plan;
+    const size_t cells = (size_t)plan->cell_columns * plan->cell_rows;
+    return scratch_part(own, plan->sums_offset,
+                        cells * plan->pieces * pieces_of(own->model).sum_count * sizeof(int64_t));
+}
+
+static mr_status add_pieces(const struct scoring *own)
 {
     const struct mr__vision_plan *plan = own->plan;
     const uint64_t tiles =
         (uint64_t)plan->tile_columns * plan->piece_segments * plan->cell_rows * plan->piece_bands;
-    return LAUNCH(own->model, own->stream, kernel, tiles, own->slice_limit, own->textures, pieces,
-                  own->width, own->height, NUMBER(plan->cell_columns), NUMBER(plan->cell_rows),
-                  NUMBER(plan->tile_cells), NUMBER(plan->piece_segments),
-                  NUMBER(plan->piece_bands));
+    return LAUNCH(own->model, own->stream, pieces_of(own->model).kernel, tiles, own->slice_limit,
+                  own->textures, pieces_part(own), own->width, own->height,
+                  NUMBER(plan->cell_columns), NUMBER(plan->cell_rows), NUMBER(plan->tile_cells),
+                  NUMBER(plan->piece_segments), NUMBER(plan->piece_bands));
 }
 
 static mr_status score_perspectival(const struct scoring *own)
 {
-    const struct mr__vision_plan *plan = own->plan;
-    const uint64_t cells = (uint64_t)plan->cell_columns * plan->cell_rows;
-    const size_t cell_bytes = MR__VISION_CONTRAST_SUMS * sizeof(int64_t);
-    const mr_argument pieces =
-        scratch_part(own, plan->contrast_offset, cells * plan->pieces * cell_bytes);
-    const mr_argument sums = scratch_part(own, plan->cells_offset, cells * cell_bytes);
-    mr_status status = add_pieces(own, MR__VISION_KERNEL_CONTRAST_SUMS, pieces);
-    if (!status)
-        status = LAUNCH(own->model, own->stream, MR__VISION_KERNEL_CELLS, cells, own->slice_limit,
-                        pieces, sums, NUMBER(cells), NUMBER(plan->pieces));
-    if (status)
-        return status;
-    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_CONTRAST, plan->patch_count,
-                  own->slice_limit, sums, own->score, own->width, own->height, own->columns,
-                  own->rows);
+    const struct pieces pieces = pieces_of(own->model);
+    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_CONTRAST, own->plan->patch_count,
+                  own->slice_limit, pieces_part(own), own->score, own->width, own->height,
+                  own->columns, own->rows, NUMBER(own->plan->pieces), NUMBER(pieces.sum_count),
+                  NUMBER(pieces.edge));
 }
 
 static mr_status score_participatory(const struct scoring *own)
 {
-    const struct mr__vision_plan *plan = own->plan;
     if (!own->model->parameters.query.is_set)
         return mr_fill(own->stream, own->score.buffer, own->score.offset, own->score.size_bytes, 0,
                        4);
-    const mr_argument pieces =
-        scratch_part(own, plan->sums_offset,
-                     (size_t)plan->cell_columns * plan->cell_rows * plan->pieces *
-                         MR__VISION_QUERY_SUMS * sizeof(int64_t));
-    const mr_status status = add_pieces(own, MR__VISION_KERNEL_QUERY_SUMS, pieces);
-    if (status)
-        return status;
-    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_SIMILARITY, plan->patch_count,
-                  own->slice_limit, pieces, mr_argument_buffer(own->model->terms),
+    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_SIMILARITY, own->plan->patch_count,
+                  own->slice_limit, pieces_part(own), mr_argument_buffer(own->model->terms),
                   mr_argument_buffer(own->model->query), own->score, own->width, own->height,
-                  own->columns, own->rows, NUMBER(plan->pieces));
+                  own->columns, own->rows, NUMBER(own->plan->pieces));
 }
 
 static mr_status balance(const struct mr__vision_model *model, const struct mr__vision_plan *plan,
@@ -168,6 +173,28 @@ static mr_status balance(const struct mr__vision_model *model, const struct mr__
         mr_argument_f32(own->tensions[MR__VISION_FOCUS]), mr_argument_f32(own->temperature));
 }
 
+static mr_status (*const score[SCORERS])(const struct scoring *) = {
+    score_propositional,
+    score_perspectival,
+    score_participatory,
+};
+
+/* Scorer k behind `after`, and `stream` behind it. */
+static mr_status run_scorer(const struct mr__vision_scorers *scorers, uint32_t k, mr_event *after,
+                            const struct scoring *common, mr_stream *stream)
+{
+    struct scoring own = *common;
+    own.stream = scorers->streams[k];
+    own.score.offset += k * own.score.size_bytes;
+    mr_status status = mr_stream_wait_event(own.stream, after);
+    if (!status)
+        status = score[k](&own);
+    /* Also after a failure: what was enqueued may still run, and `stream` must not overtake it. */
+    const mr_status recorded = mr_event_record(scorers->scored[k], own.stream);
+    const mr_status joined = recorded ? recorded : mr_stream_wait_event(stream, scorers->scored[k]);
+    return status ? status : joined;
+}
+
 mr_status mr__vision_enqueue_scores(const struct mr__vision_model *model,
                                     const struct mr__vision_plan *plan,
                                     struct mr__vision_scorers *scorers, mr_stream *stream,
@@ -175,39 +202,33 @@ mr_status mr__vision_enqueue_scores(const struct mr__vision_model *model,
                                     struct mr__vision_place textures,
                                     struct mr__vision_place scores)
 {
-    static mr_status (*const score[SCORERS])(
-        const struct scoring *) = { score_propositional, score_perspectival, score_participatory };
-    const size_t grid_bytes = plan->patch_count * sizeof(float);
     if (mr_buffer_size(scorers->scratch) < plan->scratch_bytes)
         return mr_error_set(MR_E_INVALID,
                             "vision: the scorers were made for %zu bytes of scratch, and this "
                             "image needs %zu",
                             mr_buffer_size(scorers->scratch), plan->scratch_bytes);
+    const struct scoring scoring = {
+        .model = model,
+        .plan = plan,
+        .stream = stream,
+        .slice_limit = slice_limit,
+        .image = mr_argument_range(image.buffer, image.offset, plan->image_bytes),
+        .textures = mr_argument_range(textures.buffer, textures.offset, plan->textures_bytes),
+        .score = mr_argument_range(scores.buffer, scores.offset, plan->patch_count * sizeof(float)),
+        .scratch = mr_argument_buffer(scorers->scratch),
+        .width = NUMBER(plan->width),
+        .height = NUMBER(plan->height),
+        .columns = NUMBER(plan->columns),
+        .rows = NUMBER(plan->rows),
+    };
     mr_status status = mr_event_record(scorers->ready, stream);
-    for (uint32_t k = 0; k < SCORERS && !status; k++) {
-        const struct scoring scoring = {
-            .model = model,
-            .plan = plan,
-            .stream = scorers->streams[k],
-            .slice_limit = slice_limit,
-            .image = mr_argument_range(image.buffer, image.offset, plan->image_bytes),
-            .textures = mr_argument_range(textures.buffer, textures.offset, plan->textures_bytes),
-            .score = mr_argument_range(scores.buffer, scores.offset + k * grid_bytes, grid_bytes),
-            .scratch = mr_argument_buffer(scorers->scratch),
-            .width = NUMBER(plan->width),
-            .height = NUMBER(plan->height),
-            .columns = NUMBER(plan->columns),
-            .rows = NUMBER(plan->rows),
-        };
-        status = mr_stream_wait_event(scorers->streams[k], scorers->ready);
-        if (!status)
-            status = score[k](&scoring);
-        /* Also after a failure: what was enqueued may still run, and `stream` must not overtake it. */
-        const mr_status recorded = mr_event_record(scorers->scored[k], scorers->streams[k]);
-        const mr_status joined =
-            recorded ? recorded : mr_stream_wait_event(stream, scorers->scored[k]);
-        status = status ? status : joined;
-    }
+    if (!status)
+        status = add_pieces(&scoring);
+    if (!status)
+        status = mr_event_record(scorers->summed, stream);
+    for (uint32_t k = 0; k < SCORERS && !status; k++)
+        status =
+            run_scorer(scorers, k, k == 0 ? scorers->ready : scorers->summed, &scoring, stream);
     if (status)
         return status;
     return balance(model, plan, stream, slice_limit,

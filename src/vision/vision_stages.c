@@ -54,10 +54,10 @@ mr_status mr__vision_enqueue_tokens(const struct mr__vision_model *model,
     if (status)
         return status;
     return LAUNCH(model, stream, MR__VISION_KERNEL_COMPRESS,
-                  (uint64_t)MR__VISION_CHANNELS * plan->likely_rows, slice_limit,
+                  (uint64_t)plan->channel_parts * plan->likely_rows, slice_limit,
                   part(textures, 0, plan->textures_bytes), box_columns, box_rows, box_first,
                   row_first, row_patch,
                   part(result, plan->compressed_offset,
                        (size_t)plan->budget * MR__VISION_CHANNELS * sizeof(float)),
-                  width, height, columns, rows);
+                  width, height, columns, rows, NUMBER(plan->channel_parts));
 }
