@@ -64,6 +64,11 @@ MR_API MR_MUST_USE mr_status mr_buffer_borrow(mr_device *device, void *address, 
  * accepted. May block. */
 MR_API void mr_buffer_destroy(mr_buffer *buffer);
 
+/* Waits for the uses that were submitted so far, as mr_buffer_destroy does, and keeps the buffer: then
+ * the host may write memory that many streams have read. A stream's failure is its own. MR_E_STATE while
+ * this thread captures on the device. May block. [any thread] */
+MR_API MR_MUST_USE mr_status mr_buffer_wait(mr_buffer *buffer);
+
 MR_API size_t mr_buffer_size(const mr_buffer *buffer);       /* bytes. [any thread] */
 MR_API mr_place mr_buffer_place(const mr_buffer *buffer);    /* [any thread] */
 MR_API mr_device *mr_buffer_device(const mr_buffer *buffer); /* [any thread] */

@@ -371,6 +371,41 @@ void mr_buffer_destroy(mr_buffer *buffer)
     mr__buffer_release(buffer);
 }
 
+/* The life of the stream of the index-th use, held; NULL where there is none. False past the last. */
+static bool hold_use(mr_buffer *buffer, size_t index, struct mr__stream_life **life)
+{
+    *life = NULL;
+    pthread_mutex_lock(&buffer->use_lock);
+    const bool is_there = index < MR__USE_COUNT + buffer->more_count;
+    if (is_there) {
+        const struct mr__use *use = index < MR__USE_COUNT
+                                        ? &buffer->uses[index]
+                                        : &buffer->more_uses[index - MR__USE_COUNT];
+        *life = use->life ? mr__stream_life_retain(use->life) : NULL;
+    }
+    pthread_mutex_unlock(&buffer->use_lock);
+    return is_there;
+}
+
+mr_status mr_buffer_wait(mr_buffer *buffer)
+{
+    if (!buffer)
+        return mr_error_set(MR_E_INVALID, "mr_buffer_wait: buffer is NULL");
+    const mr_status refused =
+        mr__capture_refuse_device("mr_buffer_wait", buffer->device, buffer->name);
+    if (refused)
+        return refused;
+    if (mr__operation_is_wanted(buffer->device))
+        mr__operation_emit_plain(buffer->device, MR_OPERATION_HOST_WAIT, NULL, 0);
+    struct mr__stream_life *life;
+    for (size_t i = 0; hold_use(buffer, i, &life); i++) {
+        if (life)
+            mr__stream_life_settle(life);
+        mr__stream_life_release(life);
+    }
+    return MR_OK;
+}
+
 /* ---- questions ---- */
 
 size_t mr_buffer_size(const mr_buffer *buffer)

@@ -417,6 +417,15 @@ static void join_threads(mr_loader *loader)
         pthread_join(loader->uploader, NULL);
 }
 
+/* A consumer that never released the batch: what it does with lent memory is known to the buffer. */
+static void await_lent(const mr_loader *loader, const struct mr__loader_slot *slot)
+{
+    for (uint32_t i = 0; slot->state == MR__SLOT_TAKEN && i < loader->field_count; i++) {
+        if (loader->fields[i].is_lent && slot->fields[i].buffer)
+            (void)!mr_buffer_wait(slot->fields[i].buffer);
+    }
+}
+
 /* What was lent is given back when no stream reads it any more. */
 static void end_slots(mr_loader *loader, struct mr__loader_tier *tier)
 {
@@ -424,6 +433,8 @@ static void end_slots(mr_loader *loader, struct mr__loader_tier *tier)
         struct mr__loader_slot *slot = &tier->slots[i];
         if (slot->is_release_pending)
             (void)!mr_event_wait(slot->released);
+        if (slot->is_lent_from)
+            await_lent(loader, slot);
         mr__loader_give_back(loader, slot);
         mr_event_destroy(slot->released);
         mr_event_destroy(slot->uploaded);

@@ -11,6 +11,7 @@
 
 #include <millrace/buffer.h>
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -393,6 +394,37 @@ static void destroying_a_buffer_waits_for_its_uses(mr_device *device)
     free(result);
 }
 
+static mr_status count_late(void *context)
+{
+    for (int i = 0; i < 2000; i++)
+        sched_yield();
+    atomic_fetch_add((_Atomic int *)context, 1);
+    return MR_OK;
+}
+
+/* More streams than a buffer has places for in itself. */
+static void a_wait_for_a_buffer_is_for_all_its_uses(mr_device *device)
+{
+    enum { STREAMS = 12 };
+    mr_stream *streams[STREAMS];
+    mr_buffer *buffer;
+    _Atomic int count = 0;
+    CHECK_OK(mr_buffer_create(device, 4096, NULL, &buffer));
+    CHECK_OK(mr_buffer_wait(buffer)); /* there is none */
+    for (int i = 0; i < STREAMS; i++) {
+        streams[i] = make_stream(device);
+        CHECK_OK(mr_stream_call(streams[i], count_late, &count));
+        CHECK_OK(mr_fill(streams[i], buffer, (size_t)i * 4, 4, 1, 1));
+    }
+    CHECK_OK(mr_buffer_wait(buffer));
+    CHECK_EQ(STREAMS, atomic_load(&count));
+    for (int i = 0; i < STREAMS; i++)
+        mr_stream_destroy(streams[i]);
+    CHECK_OK(mr_buffer_wait(buffer)); /* they have ended */
+    CHECK_STATUS(MR_E_INVALID, mr_buffer_wait(NULL));
+    mr_buffer_destroy(buffer);
+}
+
 static void a_buffer_may_be_destroyed_after_its_streams(mr_device *device)
 {
     mr_buffer *buffer = make_buffer(device, 4096, MR_PLACE_DEVICE);
@@ -475,6 +507,7 @@ int main(int argc, char **argv)
         SUITE_TEST(registered_memory_is_used_in_place),
         SUITE_TEST(borrowed_device_memory_is_the_same_memory),
         SUITE_TEST(destroying_a_buffer_waits_for_its_uses),
+        SUITE_TEST(a_wait_for_a_buffer_is_for_all_its_uses),
         SUITE_TEST(a_buffer_may_be_destroyed_after_its_streams),
         SUITE_TEST(ordered_memory_follows_its_stream),
         SUITE_TEST(destroying_ordered_memory_does_not_wait),

@@ -363,6 +363,42 @@ static void loader_may_be_destroyed_at_any_time(mr_device *device)
     }
 }
 
+static mr_status stop_until_interrupted(void *context)
+{
+    struct model *model = context;
+    while (!atomic_load(&model->interrupt_count))
+        sched_yield();
+    for (int i = 0; i < 2000; i++)
+        sched_yield();
+    return MR_OK;
+}
+
+/* The stream goes on when destroy has begun: lent memory is not given back, to be written, before it has
+ * read it. */
+static void loader_destroy_waits_for_lent_memory_in_use(mr_device *device)
+{
+    struct model model = { .worker_count = 2, .lending = MODEL_LENDS_BUFFERS };
+    struct reader reader;
+    mr_batch batch;
+    mr_loader_options options = model_options(&model, 200, 10);
+    model_make_pool(&model, device);
+    reader_open(&reader, device);
+    mr_loader *loader = make_loader(device, &options);
+    CHECK_OK(mr_loader_next(loader, reader.stream, MR_FOREVER, &batch));
+    const mr_batch_field values = batch.fields[0];
+    CHECK_OK(mr_stream_call(reader.stream, stop_until_interrupted, &model));
+    CHECK_OK(
+        mr_copy(reader.stream, reader.values, 0, values.buffer, values.offset, values.size_bytes));
+    mr_loader_destroy(loader);
+    CHECK_EQ(0, atomic_load(&model.lent_count));
+    CHECK_OK(mr_stream_wait(reader.stream));
+    const uint32_t *value = mr_buffer_host(reader.values);
+    for (uint32_t i = 0; i < values.size_bytes / sizeof *value; i++)
+        CHECK_EQ(model_value(i / MODEL_VALUES, i % MODEL_VALUES), value[i]);
+    reader_close(&reader);
+    model_free_pool(&model);
+}
+
 static void *wait_for_more(void *context)
 {
     mr_loader *loader = context;
@@ -451,6 +487,7 @@ static const struct suite_test tests[] = {
     SUITE_TEST(loader_refuses_what_fill_says_wrongly),
     SUITE_TEST(loader_refuses_wrong_calls),
     SUITE_TEST(loader_may_be_destroyed_at_any_time),
+    SUITE_TEST(loader_destroy_waits_for_lent_memory_in_use),
     SUITE_TEST(loader_stop_makes_everybody_leave),
     SUITE_TEST(loader_lets_lent_batches_be_used_after_stop),
     SUITE_TEST(loader_outlives_a_consumer_that_fails),
