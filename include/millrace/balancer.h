@@ -55,8 +55,9 @@ typedef struct mr_worker_options {
 
 typedef enum mr_admission {
     MR_ADMIT_WAITING = 0, /* submit waits for a place; a task waits for memory */
-    MR_ADMIT_FAILING =
-        1 /* submit answers MR_E_BUSY without a place, MR_E_NO_MEMORY without memory */
+    /* Submit answers MR_E_BUSY without a place, and MR_E_NO_MEMORY where the tasks in flight leave too
+     * little; a task that was taken in may have to wait behind others. */
+    MR_ADMIT_FAILING = 1
 } mr_admission;
 
 /* What mr_balancer_next gives, of tasks without a future. */

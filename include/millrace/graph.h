@@ -158,8 +158,8 @@ MR_API void mr_graph_executable_destroy(mr_graph_executable *executable);
  * of the old. Where a capture breaks or the device has no graphs, the shape goes to the stream, with
  * the reason kept; so it does when graphs prove slower than the stream for it.
  *
- * The work is submitted exactly once per run, whichever way it goes; only a capture that breaks has
- * called `submit` in vain, once, and calls it again for the stream.
+ * The work is submitted exactly once per run, whichever way it goes; only where a capture breaks, or no
+ * executable can be made of it, `submit` was called in vain, once, and is called again for the stream.
  */
 typedef struct mr_graph_cache mr_graph_cache;
 
@@ -193,7 +193,7 @@ typedef struct mr_graph_cache_statistics {
     uint64_t runs;
     uint64_t hits;     /* launched as it was */
     uint64_t updates;  /* updated, then launched */
-    uint64_t rebuilds; /* made anew after a refused update, or after having been dropped */
+    uint64_t rebuilds; /* made anew: the update was refused, or it was dropped for memory_bytes */
     uint64_t refusals; /* updates refused */
     uint64_t builds;   /* made for the first time */
     uint64_t streamed; /* went to the stream, warm-ups among them */
