@@ -203,12 +203,12 @@ MR_MATH_(sqrt)
  * PTX for older GPUs has the instruction as a comment, which the library uncovers for GPUs that know it;
  * the mark tells it of code that has it. */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-#define MR_GRID_WAIT_() __asm__ volatile("griddepcontrol.wait;" ::: "memory")
+#define MR_GRID_WAIT_() asm volatile("griddepcontrol.wait;" ::: "memory")
 #define MR_GRID_MARK_(name)                                                                        \
     extern __device__ const char mr_waits_##name[];                                                \
     __device__ const char mr_waits_##name[] = "waits";
 #else
-#define MR_GRID_WAIT_() __asm__ volatile("//90 griddepcontrol.wait;" ::: "memory")
+#define MR_GRID_WAIT_() asm volatile("//90 griddepcontrol.wait;" ::: "memory")
 #define MR_GRID_MARK_(name)
 #endif
 
