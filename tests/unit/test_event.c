@@ -45,6 +45,14 @@ static void submit_some(mr_stream *stream)
     assert_ok(mr_stream_call(stream, count_up, &sink));
 }
 
+/* The event fires once the test lets the stream go. */
+static void record_held_work(mr_event *on, mr_stream *stream)
+{
+    scripted_hold(stream);
+    submit_some(stream);
+    assert_ok(mr_event_record(on, stream));
+}
+
 static void an_event_never_recorded_counts_as_fired(void **state)
 {
     (void)state;
@@ -57,9 +65,7 @@ static void an_event_never_recorded_counts_as_fired(void **state)
 static void an_event_fires_when_the_work_before_it_has_ended(void **state)
 {
     (void)state;
-    scripted_hold(first);
-    submit_some(first);
-    assert_ok(mr_event_record(event, first));
+    record_held_work(event, first);
     assert_status(MR_E_BUSY, mr_event_query(event));
     assert_status(MR_E_TIMEOUT, mr_event_wait_for(event, 1000));
 
@@ -72,9 +78,7 @@ static void a_stream_waits_for_the_recorded_work(void **state)
 {
     int count = 0;
     (void)state;
-    scripted_hold(first);
-    submit_some(first);
-    assert_ok(mr_event_record(event, first));
+    record_held_work(event, first);
     assert_ok(mr_stream_wait_event(second, event));
     assert_ok(mr_stream_call(second, count_up, &count));
     assert_int_equal(count, 0);
@@ -87,17 +91,13 @@ static void a_second_record_does_not_disturb_earlier_waits(void **state)
 {
     int count = 0;
     (void)state;
-    scripted_hold(first);
-    submit_some(first);
-    assert_ok(mr_event_record(event, first));
+    record_held_work(event, first);
     assert_ok(mr_stream_wait_event(second, event));
     assert_ok(mr_stream_call(second, count_up, &count));
 
     mr_stream *third;
     assert_ok(mr_stream_create(device, NULL, &third));
-    scripted_hold(third);
-    submit_some(third);
-    assert_ok(mr_event_record(event, third));
+    record_held_work(event, third);
     scripted_let_go(first);
     assert_int_equal(count, 1);
     assert_status(MR_E_BUSY, mr_event_query(event));
@@ -112,9 +112,7 @@ static void an_event_may_be_destroyed_while_waited_for(void **state)
     int count = 0;
     (void)state;
     assert_ok(mr_event_create(device, NULL, &brief));
-    scripted_hold(first);
-    submit_some(first);
-    assert_ok(mr_event_record(brief, first));
+    record_held_work(brief, first);
     assert_ok(mr_stream_wait_event(second, brief));
     assert_ok(mr_stream_call(second, count_up, &count));
     mr_event_destroy(brief);
@@ -157,9 +155,7 @@ static void a_wait_makes_a_record_new(void **state)
     (void)state;
     assert_ok(mr_event_create(device, NULL, &after));
     assert_ok(mr_event_record(after, second));
-    scripted_hold(first);
-    submit_some(first);
-    assert_ok(mr_event_record(event, first));
+    record_held_work(event, first);
     assert_ok(mr_stream_wait_event(second, event));
     assert_ok(mr_event_record(after, second));
     assert_status(MR_E_BUSY, mr_event_query(after));
@@ -199,9 +195,7 @@ static void waits_that_are_implied_are_left_out(void **state)
     mr_event *later;
     (void)state;
     assert_ok(mr_event_create(device, NULL, &later));
-    scripted_hold(first);
-    submit_some(first);
-    assert_ok(mr_event_record(event, first));
+    record_held_work(event, first);
     submit_some(first);
     assert_ok(mr_event_record(later, first));
 
@@ -229,9 +223,7 @@ static void a_point_seen_to_be_reached_needs_no_wait(void **state)
     assert_ok(mr_stream_wait_event(second, event));
     assert_int_equal(scripted_count(SCRIPTED_WAIT_POINT), 0);
 
-    scripted_hold(first);
-    submit_some(first);
-    assert_ok(mr_event_record(event, first));
+    record_held_work(event, first);
     assert_ok(mr_stream_wait_event(second, event));
     assert_int_equal(scripted_count(SCRIPTED_WAIT_POINT), 1);
     scripted_let_go(first);
@@ -354,9 +346,7 @@ static void a_refused_record_leaves_the_event_as_it_was(void **state)
 static void a_refused_wait_is_not_taken_for_done(void **state)
 {
     (void)state;
-    scripted_hold(first);
-    submit_some(first);
-    assert_ok(mr_event_record(event, first));
+    record_held_work(event, first);
     scripted_fail_next(SCRIPTED_WAIT_POINT, MR_E_NO_MEMORY);
     assert_status(MR_E_NO_MEMORY, mr_stream_wait_event(second, event));
     assert_ok(mr_stream_wait_event(second, event));
@@ -393,9 +383,7 @@ static void elapsed_asks_for_two_fired_timing_events(void **state)
 
     assert_ok(mr_event_record(start, first));
     assert_status(MR_E_STATE, mr_event_elapsed(start, end, &elapsed_ns));
-    scripted_hold(first);
-    submit_some(first);
-    assert_ok(mr_event_record(end, first));
+    record_held_work(end, first);
     assert_status(MR_E_BUSY, mr_event_elapsed(start, end, &elapsed_ns));
     scripted_let_go(first);
 
