@@ -3,10 +3,10 @@
  * The vision model's rules: parameters and plans, queries, and what must hold for any image. What each
  * stage computes: tests/conformance/vision.c.
  */
+#include "support/fault.h"
 #include "support/unit.h"
 #include "support/vision_images.h"
 
-#include "base/alloc.h"
 #include "core/embedded.h"
 #include "vision/vision_device.h"
 
@@ -570,16 +570,13 @@ static mr_status build(void)
 static void models_survive_no_memory(void **state)
 {
     (void)state;
-    int failures = 0;
-    for (uint64_t nth = 1, has_failed = 1; has_failed; nth++) {
-        mr__alloc_fail_at(nth, 0);
+    struct fault fault = { .kind = &fault_allocation, .expected = MR_E_NO_MEMORY };
+    while (fault_next(&fault)) {
+        fault_begin(&fault);
         const mr_status status = build();
-        has_failed = mr__alloc_has_failed();
-        mr__alloc_fail_at(0, 0);
-        assert_true(status == MR_OK || (status == MR_E_NO_MEMORY && has_failed));
-        failures += status != MR_OK;
+        fault_end(&fault, status);
     }
-    assert_true(failures > 20);
+    assert_true(fault.error_count > 20);
 }
 
 int main(void)
