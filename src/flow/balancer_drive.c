@@ -151,6 +151,7 @@ struct scan {
     bool is_free_waiting; /* a task waits that any worker may have */
     uint32_t fruitless;   /* tasks behind the window that were looked at and did not go */
     uint32_t count;
+    bool has_given_up; /* tasks that no worker will have any more */
 };
 
 /* Gives the task to a worker if it can go. */
@@ -177,6 +178,7 @@ static bool try_task(mr_balancer *balancer, struct scan *scan, mr_future *task, 
         task->has_waited_for_memory = true;
     } else if (!has_hope(balancer, task)) {
         give_up(task);
+        scan->has_given_up = true;
     }
     return false;
 }
@@ -223,7 +225,7 @@ static uint32_t choose_batch(mr_balancer *balancer, mr_future **batch)
         is_asked = !is_behind || has_gone;
         scan.fruitless += is_behind && !has_gone;
     }
-    balancer->is_scan_futile = scan.count == 0;
+    balancer->is_scan_futile = scan.count == 0 && !scan.has_given_up;
     balancer->is_scan_bound = !scan.is_free_waiting;
     return scan.count;
 }
@@ -294,7 +296,7 @@ static bool give(mr_balancer *balancer)
         return false;
     const uint32_t count = choose_batch(balancer, batch);
     if (!count)
-        return false;
+        return !balancer->is_scan_futile; /* there may be more to give up */
 
     pthread_mutex_unlock(&balancer->lock);
     if (*mr_last_error())

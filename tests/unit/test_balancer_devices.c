@@ -6,6 +6,7 @@
 #include <millrace/balancer.h>
 #include <millrace/buffer.h>
 
+#include <semaphore.h>
 #include <stdlib.h>
 
 enum { DEVICES = 4, TASKS = 400, BREAK_AT = 100, LAUNCH_FAILED = 719 };
@@ -114,11 +115,69 @@ static void tasks_of_a_dead_device_run_elsewhere(void **state)
         run_tasks(true);
 }
 
+static mr_status stop(void *context)
+{
+    while (sem_wait(context))
+        ;
+    return MR_OK;
+}
+
+static mr_status submit_stop(void *context, const mr_task_call *call)
+{
+    return mr_stream_call(call->stream, stop, context);
+}
+
+static mr_status submit_nothing(void *context, const mr_task_call *call)
+{
+    (void)context;
+    (void)call;
+    return MR_OK;
+}
+
+/* However many wait when the only device dies, all end. */
+static void tasks_end_when_no_device_is_left(void **state)
+{
+    (void)state;
+    mr_device *device;
+    mr_balancer *balancer;
+    sem_t go;
+    setenv("FAKECUDA_DEVICES", "3", 1);
+    assert_ok(mr_device_open("cuda:0", NULL, &device));
+    assert_int_equal(0, sem_init(&go, 0, 0));
+    const mr_worker_options workers = { .device = device };
+    const mr_balancer_options options = {
+        .workers = &workers, .worker_count = 1, .depth = 1, .retry_limit = 1
+    };
+    assert_ok(mr_balancer_create(&options, &balancer));
+    const mr_task first = { .submit = submit_stop, .context = &go };
+    const mr_task task = { .submit = submit_nothing };
+    assert_ok(mr_balancer_submit(balancer, &first, NULL));
+    for (int i = 1; i < TASKS; i++)
+        assert_ok(mr_balancer_submit(balancer, &task, NULL));
+    fakecuda_break(0, LAUNCH_FAILED);
+    assert_int_equal(0, sem_post(&go));
+
+    assert_int_not_equal(MR_OK, mr_balancer_drain(balancer, MR_FOREVER));
+    mr_balancer_statistics statistics;
+    mr_balancer_measure(balancer, &statistics);
+    assert_int_equal(TASKS, statistics.failed);
+    mr_future *late;
+    assert_ok(mr_balancer_submit(balancer, &task, &late));
+    assert_status(MR_E_UNAVAILABLE, mr_future_wait(late));
+    assert_words("has lost its stream");
+    mr_future_release(late);
+    mr_balancer_destroy(balancer);
+    assert_ok(mr_device_close(device));
+    assert_int_equal(0, sem_destroy(&go));
+    assert_int_equal(0, fakecuda_live());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tasks_run_on_gpus_and_the_cpu),
         cmocka_unit_test(tasks_of_a_dead_device_run_elsewhere),
+        cmocka_unit_test(tasks_end_when_no_device_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
