@@ -2,6 +2,7 @@
 /* The vision job on several devices of the stand-in driver, and on a GPU and the CPU mixed: the bytes of
  * one device, whichever image went where, and also when a device is lost. */
 #include "support/fakecuda/fakecuda.h"
+#include "support/fault_driver.h"
 
 #include "flow/pipeline.h"
 #include "vision_fixture.h"
@@ -310,6 +311,52 @@ static void nothing_is_left_when_all_devices_are_lost(void **state)
     }
 }
 
+/* ---- failures one by one ---- */
+
+/* Two small images on two devices; a run that failed leaves nothing, one that did not has both. */
+static void survive(struct fault *fault)
+{
+    assert_int_equal(0, mkdir("in", 0777));
+    save_png("in/1.png", 24, 16, 1);
+    save_png("in/2.png", 16, 24, 2);
+    while (fault_next(fault)) {
+        mr_job *job;
+        const char text[] = "devices: [cuda:0, cuda:1]\nvision: { images: in, query: red, "
+                            "budget: 200, folder: b, sets: 1, mode: concurrent, slots: 1, "
+                            "decode_threads: 2, limits: { pixels: 5000 } }\n";
+        fault_begin(fault);
+        mr_status status = mr_job_parse(text, strlen(text), "job.yaml", NULL, &job);
+        if (!status)
+            status = mr_job_run(job, NULL);
+        fault_stop(fault);
+        mr_job_destroy(job);
+        fault_end(fault, status);
+        assert_int_equal(0, fakecuda_live());
+        assert_int_equal(status == MR_OK, has_file("b"));
+        if (status)
+            continue;
+        assert_int_equal(2, count_files("b/scores"));
+        assert_int_equal(0, system("rm -r b"));
+    }
+    assert_int_equal(1, count_files("."));
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    struct fault fault = { .kind = &fault_allocation, .expected = MR_E_NO_MEMORY, .step = 37 };
+    survive(&fault);
+    assert_true(fault.error_count > 10);
+}
+
+static void every_driver_call_may_fail(void **state)
+{
+    (void)state;
+    struct fault fault = { .kind = &fault_driver_call, .step = 13 };
+    survive(&fault);
+    assert_true(fault.error_count > 10);
+}
+
 static int enter(void **state)
 {
     setenv("FAKECUDA_DEVICES", "4", 1);
@@ -330,6 +377,8 @@ int main(void)
         TEST(as_many_images_are_measured_as_asked_for),
         TEST(outputs_are_the_same_when_a_device_is_lost),
         TEST(nothing_is_left_when_all_devices_are_lost),
+        TEST(every_allocation_may_fail),
+        TEST(every_driver_call_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
