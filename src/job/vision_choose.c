@@ -13,7 +13,8 @@
 #define LARGE_PIXELS ((size_t)8 << 20) /* one image of them fills a GPU for each of its kernels */
 #define GPU_SETS 4
 #define WAITING_SLOTS 4
-#define ALL_MEASURED 256 /* images */
+#define DEVICE_THREADS 16 /* that decode for one device */
+#define ALL_MEASURED 256  /* images */
 #define MEASURE_PERIOD 16
 
 static uint32_t count_cpus(void)
@@ -93,7 +94,10 @@ mr_status mr__vision_choose(struct mr__vision_run *run)
     const uint32_t cpus = count_cpus();
     choose_mode(run, is_host, cpus);
     choose_period(run);
-    vision->threads_used = vision->decode_threads ? vision->decode_threads : cpus < 16 ? cpus : 16;
+    const uint32_t threads = DEVICE_THREADS * run->lane_count;
+    vision->threads_used = vision->decode_threads ? vision->decode_threads
+                           : cpus < threads       ? cpus
+                                                  : threads;
     if (vision->threads_used > run->due_count)
         vision->threads_used = (uint32_t)run->due_count;
     const mr_status status = choose_slots(run, is_host);
