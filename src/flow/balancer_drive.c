@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 #include "flow/balancer_parts.h"
 
-#include <string.h>
+#include <stdio.h>
 
 enum {
     BATCH = 16,       /* tasks given between two holds of the lock */
@@ -140,8 +140,12 @@ static bool has_hope(const mr_balancer *balancer, const mr_future *task)
 
 static void give_up(mr_future *task)
 {
-    mr__task_cancel(task, MR_E_UNAVAILABLE,
-                    "every worker that may have it has lost its stream; make a new balancer");
+    const bool has_failed = task->attempt && task->words && *task->words;
+    char words[MR_ERROR_BYTES];
+    snprintf(words, sizeof words,
+             "every worker that may have it has lost its stream; make a new balancer%s%s",
+             has_failed ? "; it was to be tried again after: " : "", has_failed ? task->words : "");
+    mr__task_cancel(task, MR_E_UNAVAILABLE, words);
 }
 
 /* A look at the ready tasks. */

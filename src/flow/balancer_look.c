@@ -85,6 +85,8 @@ static void settle(mr_balancer *balancer, mr_future *task, mr_status status, con
 {
     task->slot = NULL;
     if (status && !is_inherited && is_tried_again(balancer, task)) {
+        mr__free(task->words); /* for the case that nobody can try */
+        task->words = mr__copy_text(words);
         task->attempt++;
         balancer->statistics.retried++;
         mr__task_make_ready(task);

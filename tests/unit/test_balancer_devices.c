@@ -151,7 +151,8 @@ static void tasks_end_when_no_device_is_left(void **state)
     assert_ok(mr_balancer_create(&options, &balancer));
     const mr_task first = { .submit = submit_stop, .context = &go };
     const mr_task task = { .submit = submit_nothing };
-    assert_ok(mr_balancer_submit(balancer, &first, NULL));
+    mr_future *tried;
+    assert_ok(mr_balancer_submit(balancer, &first, &tried));
     for (int i = 1; i < TASKS; i++)
         assert_ok(mr_balancer_submit(balancer, &task, NULL));
     fakecuda_break(0, LAUNCH_FAILED);
@@ -161,6 +162,10 @@ static void tasks_end_when_no_device_is_left(void **state)
     mr_balancer_statistics statistics;
     mr_balancer_measure(balancer, &statistics);
     assert_int_equal(TASKS, statistics.failed);
+    assert_status(MR_E_UNAVAILABLE, mr_future_wait(tried));
+    assert_words("tried again after: ");
+    assert_words("719");
+    mr_future_release(tried);
     mr_future *late;
     assert_ok(mr_balancer_submit(balancer, &task, &late));
     assert_status(MR_E_UNAVAILABLE, mr_future_wait(late));
