@@ -4,6 +4,8 @@
  *
  * A crossing has two halves. First it watches the source's point and opens the gate; then it
  * watches a point recorded behind the gate on the target's queue, to know when the gate may go. The
+ * thread has the crossing before that point is recorded: a driver that waits for all work of the device,
+ * to free memory for somebody, lets nobody submit, and that work may stand at the gate. The
  * thread looks without pause for a short while after anything has moved, then ever more rarely, and
  * sleeps when there is nothing to watch.
  */
@@ -32,6 +34,7 @@ struct crossing {
     mr_device *target_device;
     struct mr_gate *gate;
     struct mr_point *behind_gate; /* NULL when it could not be recorded: the queue is watched */
+    _Atomic bool is_complete; /* behind_gate is final: the submitter is done with the crossing */
     struct mr__stream_life *target_life;
     uint64_t target_sequence;
 
@@ -82,6 +85,8 @@ static bool try_open(struct crossing *crossing)
 
 static bool has_passed(struct crossing *crossing)
 {
+    if (!atomic_load_explicit(&crossing->is_complete, memory_order_acquire))
+        return false;
     struct mr_point *point = crossing->behind_gate;
     return point ? point->ops->point_query(point) != MR_E_BUSY
                  : mr__stream_life_is_idle(crossing->target_life);
@@ -263,8 +268,6 @@ mr_status mr__relay_wait(mr_stream *stream, const mr_event *event)
     if (status)
         goto fail;
 
-    if (ops->point_record(stream->queue, false, &crossing->behind_gate))
-        crossing->behind_gate = NULL;
     crossing->target_device = stream->device;
     crossing->target_life = mr__stream_life_retain(stream->life);
     crossing->target_sequence = mr__stream_advance(stream);
@@ -274,6 +277,12 @@ mr_status mr__relay_wait(mr_stream *stream, const mr_event *event)
     crossing->source_life = mr__stream_life_retain(event->life);
     crossing->source_sequence = event->sequence;
     hand_over(crossing);
+
+    struct mr_point *behind_gate;
+    if (ops->point_record(stream->queue, false, &behind_gate))
+        behind_gate = NULL;
+    crossing->behind_gate = behind_gate;
+    atomic_store_explicit(&crossing->is_complete, true, memory_order_release);
     return MR_OK;
 
 fail:

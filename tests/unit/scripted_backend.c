@@ -42,7 +42,7 @@ struct queue {
     struct mr_queue base;
     struct queue *next;
     struct job *first, **end;
-    bool is_held, is_running;
+    bool is_held, is_running, is_stalled;
     mr_status failure;
 };
 
@@ -206,6 +206,13 @@ void scripted_let_go(mr_stream *stream)
     pthread_mutex_lock(&lock);
     queue_of(stream)->is_held = false;
     pump();
+    pthread_mutex_unlock(&lock);
+}
+
+void scripted_stall(mr_stream *stream)
+{
+    pthread_mutex_lock(&lock);
+    queue_of(stream)->is_stalled = true;
     pthread_mutex_unlock(&lock);
 }
 
@@ -494,6 +501,9 @@ static mr_status point_record(struct mr_queue *queue, bool has_timing, struct mr
     *out = NULL;
     pthread_mutex_lock(&lock);
     mr_status status = enter(SCRIPTED_POINT_RECORD);
+    const struct queue *stalled = (struct queue *)queue;
+    while (stalled->is_stalled && stalled->first)
+        pthread_cond_wait(&changed, &lock);
     struct point *point = status ? NULL : mr__zalloc(sizeof *point);
     if (point) {
         object_count++;

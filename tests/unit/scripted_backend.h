@@ -43,6 +43,10 @@ void scripted_let_go(mr_stream *stream);
 /* The device behind the queue has failed: queries and waits, of its points too, answer `status`. */
 void scripted_break(mr_stream *stream, mr_status status);
 
+/* From now on recording a point on the stream's queue waits until the work before it has run, as calls of
+ * a driver do while another thread frees memory. */
+void scripted_stall(mr_stream *stream);
+
 /* Everything that was created has been destroyed. */
 bool scripted_is_clean(void);
 

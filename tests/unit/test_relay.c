@@ -6,6 +6,7 @@
 #include "core/relay.h"
 #include "core/stream.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 static mr_device *alpha, *beta;
@@ -233,6 +234,33 @@ static void a_refused_gate_leaves_nothing(void **state)
     scripted_let_go(source);
 }
 
+static void *let_go_when_recording(void *context)
+{
+    const uint64_t *before = context;
+    while (scripted_count(SCRIPTED_POINT_RECORD) == *before)
+        sched_yield();
+    scripted_let_go(source);
+    return NULL;
+}
+
+/* While one thread frees memory, CUDA waits for all work of the device and keeps everybody else from
+ * submitting any. A gate in that work must open all the same. */
+static void a_gate_opens_while_nothing_can_be_submitted(void **state)
+{
+    pthread_t thread;
+    int count = 0;
+    (void)state;
+    record_held_work();
+    uint64_t before = scripted_count(SCRIPTED_POINT_RECORD);
+    scripted_stall(target);
+    assert_int_equal(0, pthread_create(&thread, NULL, let_go_when_recording, &before));
+    assert_ok(mr_stream_wait_event(target, event));
+    assert_int_equal(0, pthread_join(thread, NULL));
+    assert_ok(mr_stream_call(target, count_up, &count));
+    assert_ok(mr_stream_wait(target));
+    assert_int_equal(count, 1);
+}
+
 static void crossings_go_both_ways_at_once(void **state)
 {
     enum { ROUNDS = 300 };
@@ -278,6 +306,7 @@ int main(void)
         TEST(the_event_may_go_before_it_fires),
         TEST(a_gate_goes_without_a_point_behind_it),
         TEST(a_refused_gate_leaves_nothing),
+        TEST(a_gate_opens_while_nothing_can_be_submitted),
         TEST(crossings_go_both_ways_at_once),
         TEST(the_relay_starts_again_after_its_end),
     };
