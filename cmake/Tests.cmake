@@ -48,6 +48,21 @@ function(millrace_backend_test label name timeout)
         "LD_LIBRARY_PATH=path_list_prepend:$<TARGET_FILE_DIR:fakecuda>")
 endfunction()
 
+# millrace_several(LABEL NAME [SOURCE...]) builds NAME.c, which takes all devices of a backend at once,
+# and runs it also with two and with four devices of the stand-in driver, peers and not.
+function(millrace_several label name)
+    millrace_backend_test(${label} ${name} 180 ${ARGN})
+    target_link_libraries(${label}_${name} PRIVATE ${CMAKE_DL_LIBS})
+    foreach(devices 2 4)
+        set(test ${label}.${name}.cuda${devices})
+        millrace_add_test(${test} ${label} 180 ${label}_${name} --backend cuda)
+        set_tests_properties(${test} PROPERTIES ENVIRONMENT_MODIFICATION
+            "LD_LIBRARY_PATH=path_list_prepend:$<TARGET_FILE_DIR:fakecuda>")
+        set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT
+            "FAKECUDA_DEVICES=${devices}" $<$<EQUAL:${devices},4>:FAKECUDA_NO_PEERS=1>)
+    endforeach()
+endfunction()
+
 # millrace_conformance(NAME [SOURCE...]) builds tests/conformance/NAME.c.
 function(millrace_conformance name)
     millrace_backend_test(conformance ${name} 180 ${ARGN})

@@ -90,6 +90,30 @@ struct model model_linear(const char *name, mr_device *device, mr_device *host)
                            .seed = 1 };
 }
 
+void model_spread(struct model *model, mr_device *const *devices, uint32_t device_count)
+{
+    model->options.devices = devices;
+    model->options.device_count = device_count;
+    for (uint32_t i = 0; i < model->node_count; i++) {
+        struct model_node *node = &model->nodes[i];
+        if (node->kind != MR_NODE_STAGE)
+            continue;
+        node->is_spread = !node->is_work && node->device != model->host;
+        if (node->replicas < 2 && !node->is_independent)
+            node->replicas = 2;
+    }
+    if (!model->options.parcel_items)
+        model->options.parcel_items = 16;
+}
+
+bool model_is_spread(const struct model *model)
+{
+    bool is_spread = false;
+    for (uint32_t i = 0; i < model->node_count; i++)
+        is_spread |= model->nodes[i].is_spread;
+    return is_spread;
+}
+
 /* ---- any shape ---- */
 
 uint32_t model_pick(uint64_t *state, uint32_t limit)

@@ -103,6 +103,11 @@ struct model model_linear(const char *name, mr_device *device, mr_device *host);
 /* Any shape, sizes and ways of lending. */
 void model_randomise(struct model *model, mr_device *device, mr_device *host, uint64_t seed);
 
+/* Stages that have no device of their own run on each of these. Stages get replicas, and parcels a size:
+ * what is chosen else takes the sanitizers long. */
+void model_spread(struct model *model, mr_device *const *devices, uint32_t device_count);
+bool model_is_spread(const struct model *model);
+
 /* Below `limit`. */
 uint32_t model_pick(uint64_t *state, uint32_t limit);
 

@@ -36,38 +36,13 @@ static void close_devices(void)
     assert_int_equal(0, fakecuda_live());
 }
 
-static void spread(struct model *model, uint32_t device_count)
-{
-    model->options.devices = here.all;
-    model->options.device_count = device_count;
-    for (uint32_t i = 0; i < model->node_count; i++) {
-        struct model_node *node = &model->nodes[i];
-        if (node->kind != MR_NODE_STAGE)
-            continue;
-        node->is_spread = !node->is_work && node->device != here.host;
-        if (node->replicas < 2 && !node->is_independent)
-            node->replicas = 2;
-    }
-    if (!model->options.parcel_items)
-        model->options.parcel_items =
-            16; /* what is chosen else takes the sanitizers long to make */
-}
-
 static struct model line(const char *name, uint32_t device_count)
 {
     struct model model = model_linear(name, here.gpus[0], here.host);
     model.options.parcel_items = 4;
     model.item_count = 400;
-    spread(&model, device_count);
+    model_spread(&model, here.all, device_count);
     return model;
-}
-
-static bool has_spread(const struct model *model)
-{
-    bool has = false;
-    for (uint32_t i = 0; i < model->node_count; i++)
-        has |= model->nodes[i].is_spread;
-    return has;
 }
 
 static void check_devices(const struct model *model, const mr_pipeline_report *report)
@@ -114,7 +89,7 @@ static void independent_items_need_no_replicas(void **state)
         model.nodes[i].is_independent = true;
     model.nodes[2] = model_work(2, 5);
     model.nodes[2].is_independent = true;
-    spread(&model, 3);
+    model_spread(&model, here.all, 3);
     model.on_report = check_devices;
     model_run_through(&model);
     close_devices();
@@ -145,9 +120,9 @@ static void run_shape(uint64_t seed, uint32_t device_count)
 {
     struct model model;
     model_randomise(&model, here.gpus[0], here.host, seed);
-    spread(&model, device_count);
+    model_spread(&model, here.all, device_count);
     model.on_report = check_devices;
-    if (has_spread(&model))
+    if (model_is_spread(&model))
         model_run_through(&model);
 }
 
@@ -349,11 +324,11 @@ static void shapes_survive_a_lost_device(void **state)
         set_doom();
         struct model model;
         model_randomise(&model, here.gpus[0], here.host, seed + 500);
-        spread(&model, 2 + seed % GPUS);
+        model_spread(&model, here.all, 2 + seed % GPUS);
         doom.at[seed % 2] = seed % 50;
         model.on_take = break_devices;
         model.run_count = 1;
-        if (has_spread(&model))
+        if (model_is_spread(&model))
             model_run_through(&model);
         close_devices();
     }
