@@ -6,9 +6,8 @@
  *
  * vision_entropy     partial[patch][band][128] -> score[patch]. Launch with count = columns * rows,
  *                    in blocks of 512.
- * vision_contrast    pieces[cell][piece][sum_count], of which L, a, b and edges are the first three and
- *                    that at `edge` -> score[patch], not yet over the greatest. Launch with count =
- *                    columns * rows, in blocks of 256.
+ * vision_contrast    pieces[cell][piece][15] -> score[patch], not yet over the greatest. Launch with
+ *                    count = columns * rows, in blocks of 256.
  * vision_similarity  pieces[cell][piece][15] -> score[patch]. `terms` are the 11 colours' L, a, b;
  *                    `query` 24 numbers times their weights, then the weights. Launch with count =
  *                    columns * rows, in blocks of 256.
@@ -21,8 +20,9 @@
 #define RUNS 4
 #define CELLS 4 /* of a patch, in either direction */
 #define PATCH_CELLS (CELLS * CELLS)
-#define CONTRAST_SUMS 4
-#define QUERY_SUMS 15
+#define SUMS 15         /* of a piece */
+#define EDGES 6         /* the magnitude's place among them */
+#define CONTRAST_SUMS 4 /* of them: L, a, b, magnitude */
 #define COLOURS 11
 #define DESCRIPTOR 24
 #define UNIT 16384.0 /* of the sums */
@@ -186,8 +186,7 @@ MR_FUNCTION double contrast(const int64_t *own, const int64_t *sums, uint32_t in
 
 MR_GROUP_KERNEL(vision_contrast, MR_IN(int64_t, pieces), MR_OUT(float, score),
                 MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns),
-                MR_VALUE(uint32_t, rows), MR_VALUE(uint32_t, piece_count),
-                MR_VALUE(uint32_t, sum_count), MR_VALUE(uint32_t, edge))
+                MR_VALUE(uint32_t, rows), MR_VALUE(uint32_t, piece_count))
 {
     MR_GROUP_SHARED(int64_t, cells, SIDE * SIDE * CONTRAST_SUMS);
     MR_GROUP_SHARED(int64_t, boxes, PATCH_CELLS * REACHES * CONTRAST_SUMS);
@@ -204,10 +203,10 @@ MR_GROUP_KERNEL(vision_contrast, MR_IN(int64_t, pieces), MR_OUT(float, score),
                                   row >= AROUND && row < cell_rows + AROUND;
             const uint64_t cell =
                 is_inside ? (uint64_t)(row - AROUND) * cell_columns + column - AROUND : 0;
-            const int64_t *own = pieces + cell * piece_count * sum_count + (k < 3 ? k : edge);
+            const int64_t *own = pieces + cell * piece_count * SUMS + (k < 3 ? k : EDGES);
             int64_t sum = 0;
             for (uint32_t piece = 0; piece < (is_inside ? piece_count : 0); piece++)
-                sum += own[(uint64_t)piece * sum_count];
+                sum += own[(uint64_t)piece * SUMS];
             cells[item] = sum;
         }
         mr_group_sync();
@@ -305,23 +304,23 @@ MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
                 MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns), MR_VALUE(uint32_t, rows),
                 MR_VALUE(uint32_t, piece_count))
 {
-    MR_GROUP_SHARED(int64_t, sums, PATCH_CELLS * QUERY_SUMS);
+    MR_GROUP_SHARED(int64_t, sums, PATCH_CELLS * SUMS);
     MR_GROUP_SHARED(double, distances, PATCH_CELLS *COLOURS);
     MR_GROUP_SHARED(double, shares, PATCH_CELLS *COLOURS);
     MR_GROUP_SHARED(double, pixels, PATCH_CELLS);
     MR_GROUP_SHARED(double, weights, PATCH_CELLS);
-    MR_GROUP_SHARED(double, totals, COLOURS + QUERY_SUMS);
+    MR_GROUP_SHARED(double, totals, COLOURS + SUMS);
     MR_GROUP_SHARED(double, descriptor, DESCRIPTOR);
     MR_GROUP_EACH (patch, (uint64_t)columns * rows) {
         const uint32_t first_column = (uint32_t)patch % columns * CELLS;
         const uint32_t first_row = (uint32_t)patch / columns * CELLS;
-        LANES (item, PATCH_CELLS * QUERY_SUMS) {
-            const uint32_t cell = item / QUERY_SUMS, k = item % QUERY_SUMS;
+        LANES (item, PATCH_CELLS * SUMS) {
+            const uint32_t cell = item / SUMS, k = item % SUMS;
             const uint64_t at = (uint64_t)(first_row + cell / CELLS) * (columns * CELLS) +
                                 first_column + cell % CELLS;
             int64_t sum = 0;
             for (uint64_t piece = at * piece_count; piece < (at + 1) * piece_count; piece++)
-                sum += pieces[piece * QUERY_SUMS + k];
+                sum += pieces[piece * SUMS + k];
             sums[item] = sum;
         }
         mr_group_sync();
@@ -335,7 +334,7 @@ MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
             if (item % COLOURS == 0)
                 pixels[cell] = (double)(wide * high);
             distances[item] = wide * high > 0
-                                  ? term_distance(sums + cell * QUERY_SUMS, (double)(wide * high),
+                                  ? term_distance(sums + cell * SUMS, (double)(wide * high),
                                                   terms + item % COLOURS * 3)
                                   : 0.0;
         }
@@ -350,11 +349,11 @@ MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
             weights[cell] = pixels[cell] / sum;
         }
         mr_group_sync();
-        LANES (k, COLOURS + QUERY_SUMS) {
+        LANES (k, COLOURS + SUMS) {
             double sum = 0.0;
             for (uint32_t cell = 0; cell < PATCH_CELLS; cell++)
                 sum += k < COLOURS ? shares[cell * COLOURS + k] * weights[cell]
-                                   : (double)sums[cell * QUERY_SUMS + k - COLOURS];
+                                   : (double)sums[cell * SUMS + k - COLOURS];
             totals[k] = sum;
         }
         mr_group_sync();

@@ -5,13 +5,12 @@
  *
  * vision_histogram_T     image -> partial[patch][band][128]: pixels in each of 64 bins of luminance,
  *                        then of 64 of colour. Launch with count = columns * rows * band_count.
- * vision_contrast_sums   textures -> pieces[cell][piece][4]: L, a, b, Sobel magnitude
- * vision_query_sums      textures -> pieces[cell][piece][15]: L, a, b, their squares, magnitude, and
- *                        the magnitude by eight orientations
+ * vision_cell_sums       textures -> pieces[cell][piece][15]: L, a, b, their squares, Sobel magnitude, and
+ *                        the magnitude by eight orientations; without a query only L, a, b and magnitude.
  *     Of values rounded to a 16384th. A group is a tile: `tile_cells` whole cells or a segment of one,
- *     at most 256 columns, of 8 rows (a band); a cell's pieces are its segments in each of its bands.
- *     Launch with count = ceil(cell_columns / tile_cells) * segments * cell_rows * bands, in blocks of
- *     256 threads.
+ *     at most 16 strips of 16 columns, of 8 rows (a band); strips are of one cell each. A cell's pieces are
+ *     its segments in each of its bands. Launch with count = ceil(cell_columns / tile_cells) * segments *
+ *     cell_rows * bands.
  */
 #include <millrace/portable.h>
 
@@ -153,10 +152,11 @@ HISTOGRAM(u16, uint16_t)
 
 /* ---- sums over cells ---- */
 
+#define STRIP 16
 #define TILE_COLUMNS 256
 #define TILE_ROWS 8
-#define CONTRAST_SUMS 4
-#define QUERY_SUMS 15
+#define SUMS 15
+#define EDGES 6 /* the magnitude's place among the sums; the orientations follow */
 
 /* x to the nearest 16384th, ties to even: adding 1.5 * 2^23 leaves it in the low bits. */
 MR_FUNCTION int32_t rounded(float x)
@@ -180,154 +180,212 @@ MR_FUNCTION uint32_t orientation(float x, float y)
     return is_falling ? (8 - steps) & 7 : steps;
 }
 
-/* One row's part of the sums of a column. `planes` points to the column's pixel in the plane of L. */
-MR_FUNCTION void add_contrast(const float *pixel, uint64_t plane, int32_t *sums, uint32_t stride)
+/* Where a tile lies. */
+struct tile {
+    uint32_t first_cell, cells, segment; /* across */
+    uint32_t top, rows;
+};
+
+/* Columns of a cell of the tile: a segment of them, where there are several. */
+MR_FUNCTION uint32_t cell_begin(const struct tile *tile, uint32_t cell, uint32_t width,
+                                uint32_t cell_columns)
 {
-    sums[0] += rounded(pixel[0]);
-    sums[stride] += rounded(pixel[plane]);
-    sums[2 * stride] += rounded(pixel[2 * plane]);
-    sums[3 * stride] += rounded(pixel[5 * plane]);
+    return border(tile->first_cell + cell, width, cell_columns) + tile->segment * TILE_COLUMNS;
 }
 
-MR_FUNCTION void add_query(const float *pixel, uint64_t plane, int32_t *sums, uint32_t stride)
+MR_FUNCTION uint32_t cell_end(const struct tile *tile, uint32_t cell, uint32_t width,
+                              uint32_t cell_columns)
 {
-    const int32_t l = rounded(pixel[0]), a = rounded(pixel[plane]);
-    const int32_t b = rounded(pixel[2 * plane]), magnitude = rounded(pixel[5 * plane]);
-    const uint32_t turn = orientation(pixel[3 * plane], pixel[4 * plane]);
-    sums[0] += l;
-    sums[stride] += a;
-    sums[2 * stride] += b;
-    /* Squares of a whole tile column fit 32 bits without a sign. */
-    sums[3 * stride] = (int32_t)((uint32_t)sums[3 * stride] + (uint32_t)(l * l));
-    sums[4 * stride] = (int32_t)((uint32_t)sums[4 * stride] + (uint32_t)(a * a));
-    sums[5 * stride] = (int32_t)((uint32_t)sums[5 * stride] + (uint32_t)(b * b));
-    sums[6 * stride] += magnitude;
-    UNROLLED
-    for (uint32_t k = 0; k < 8; k++)
-        sums[(7 + k) * stride] += turn == k ? magnitude : 0;
+    const uint32_t end = border(tile->first_cell + cell + 1, width, cell_columns);
+    const uint32_t limit = cell_begin(tile, cell, width, cell_columns) + TILE_COLUMNS;
+    return MR_MIN(end, limit);
 }
 
-/* Sums of the tile's columns over its rows: in registers on a GPU, row by row on the CPU. */
 #if MR_ON_GPU
-#define COLUMN_FUNCTION(name, sum_count)                                                           \
-    MR_FUNCTION void columns_##name(const float *first, uint64_t plane, uint32_t width,            \
-                                    uint32_t columns, uint32_t rows, int32_t *sums)                \
-    {                                                                                              \
-        LANES (x, columns) {                                                                       \
-            int32_t own[sum_count] = { 0 };                                                        \
-            _Pragma("unroll") for (uint32_t row = 0; row < TILE_ROWS; row++) if (row < rows)       \
-                add_##name(first + (uint64_t)row * width + x, plane, own, 1);                      \
-            _Pragma("unroll") for (uint32_t k = 0; k < sum_count; k++)                             \
-                sums[k * TILE_COLUMNS + x] = own[k];                                               \
-        }                                                                                          \
+
+/* A lane adds up a column, in 32 bits: L, a, b; the lower 26 bits of the sums of their squares; what these
+ * are above that, in 10 bits each; magnitude; by orientations. A strip of 16 lanes then folds its columns
+ * so that each lane comes to one of the 16 sums. */
+#define COLUMN_SUMS STRIP
+#define LOWER_BITS 26
+#define UPPER_BITS 10
+
+MR_FUNCTION void add_column(const float *first, uint64_t plane, uint32_t width, uint32_t rows,
+                            int has_query, int32_t *own)
+{
+    uint32_t squares[3] = { 0, 0, 0 };
+    UNROLLED for (uint32_t row = 0; row < TILE_ROWS; row++)
+    {
+        if (row >= rows)
+            continue;
+        const float *pixel = first + (uint64_t)row * width;
+        const int32_t magnitude = rounded(pixel[5 * plane]);
+        own[EDGES + 1] += magnitude;
+        UNROLLED for (uint32_t k = 0; k < 3; k++)
+        {
+            const int32_t value = rounded(pixel[k * plane]);
+            own[k] += value;
+            squares[k] += has_query ? (uint32_t)(value * value) : 0;
+        }
+        if (!has_query)
+            continue;
+        const uint32_t turn = orientation(pixel[3 * plane], pixel[4 * plane]);
+        UNROLLED for (uint32_t k = 0; k < 8; k++) own[EDGES + 2 + k] += turn == k ? magnitude : 0;
     }
+    UNROLLED for (uint32_t k = 0; k < 3; k++)
+    {
+        own[3 + k] = (int32_t)(squares[k] & ((1u << LOWER_BITS) - 1));
+        own[EDGES] |= (int32_t)(squares[k] >> LOWER_BITS << k * UPPER_BITS);
+    }
+}
+
+/* Hands half of the first 2 * half sums to the lane that keeps those, and gets its own half from there. */
+MR_FUNCTION void fold_half(int32_t *own, uint32_t half)
+{
+    const int keeps_upper = (mr_group_lane() & half) != 0;
+    UNROLLED for (uint32_t k = 0; k < half; k++)
+    {
+        const int32_t lower = own[k], upper = own[k + half];
+        const int32_t given = keeps_upper ? lower : upper;
+        own[k] = (keeps_upper ? upper : lower) + MR_SHUFFLE_XOR_(given, half);
+    }
+}
+
+/* Sum number (lane % 16) over the strip. One by one, not in a loop: the sums stay in registers. */
+MR_FUNCTION int32_t fold_strip(int32_t *own)
+{
+    fold_half(own, 8);
+    fold_half(own, 4);
+    fold_half(own, 2);
+    fold_half(own, 1);
+    return own[0];
+}
+
+/* Sum k of a strip. */
+MR_FUNCTION int64_t sum_of_strip(const int32_t *strip, uint32_t k)
+{
+    if (k >= EDGES)
+        return strip[k + 1];
+    if (k < 3)
+        return strip[k];
+    const uint32_t upper = (uint32_t)strip[EDGES] >> (k - 3) * UPPER_BITS;
+    return ((int64_t)(upper & ((1u << UPPER_BITS) - 1)) << LOWER_BITS) + strip[k];
+}
+
+/* `target` is the first cell's piece, and the others' are `step` apart. */
+MR_FUNCTION void add_tile(const struct tile *tile, const float *planes, uint64_t plane,
+                          uint32_t width, uint32_t cell_columns, int has_query, int64_t *target,
+                          uint64_t step)
+{
+    MR_GROUP_SHARED(int32_t, strips, TILE_COLUMNS / STRIP * COLUMN_SUMS);
+    const uint32_t widest = (width + cell_columns - 1) / cell_columns;
+    const uint32_t bounded = MR_MIN(widest, TILE_COLUMNS);
+    const uint32_t strip_count = (bounded + STRIP - 1) / STRIP; /* of a cell */
+    /* Whole warps, so that strips can fold. */
+    for (uint32_t item = mr_group_lane(); item / 32 * 32 < tile->cells * strip_count * STRIP;
+         item += mr_group_lane_count()) {
+        const uint32_t strip = item / STRIP, cell = strip / strip_count;
+        const uint32_t x = cell_begin(tile, cell, width, cell_columns) +
+                           (strip - cell * strip_count) * STRIP + item % STRIP;
+        int32_t own[COLUMN_SUMS] = { 0 };
+        if (cell < tile->cells && x < cell_end(tile, cell, width, cell_columns)) {
+            const float *first = planes + (uint64_t)tile->top * width + x;
+            if (has_query)
+                add_column(first, plane, width, tile->rows, 1, own);
+            else
+                add_column(first, plane, width, tile->rows, 0, own);
+        }
+        const int32_t sum = fold_strip(own);
+        if (cell < tile->cells)
+            strips[item] = sum;
+    }
+    mr_group_sync();
+    LANES (item, tile->cells * SUMS) {
+        const uint32_t cell = item / SUMS, k = item - cell * SUMS;
+        int64_t sum = 0;
+        for (uint32_t strip = 0; strip < strip_count; strip++)
+            sum += sum_of_strip(strips + (cell * strip_count + strip) * COLUMN_SUMS, k);
+        target[cell * step + k] = sum;
+    }
+    mr_group_sync();
+}
+
 #else
-#define COLUMN_FUNCTION(name, sum_count)                                                           \
-    MR_FUNCTION void columns_##name(const float *first, uint64_t plane, uint32_t width,            \
-                                    uint32_t columns, uint32_t rows, int32_t *sums)                \
-    {                                                                                              \
-        for (uint32_t k = 0; k < sum_count * TILE_COLUMNS; k++)                                    \
-            sums[k] = 0;                                                                           \
-        for (uint32_t row = 0; row < rows; row++)                                                  \
-            for (uint32_t x = 0; x < columns; x++)                                                 \
-                add_##name(first + (uint64_t)row * width + x, plane, sums + x, TILE_COLUMNS);      \
+
+/* Row by row into sums of columns, number k of which stand together, and then cell by cell. */
+MR_FUNCTION void add_row(const float *pixel, uint64_t plane, uint32_t columns, int has_query,
+                         int32_t *sums)
+{
+    for (uint32_t x = 0; x < columns; x++) {
+        const int32_t l = rounded(pixel[x]), a = rounded(pixel[plane + x]);
+        const int32_t b = rounded(pixel[2 * plane + x]);
+        sums[x] += l;
+        sums[TILE_COLUMNS + x] += a;
+        sums[2 * TILE_COLUMNS + x] += b;
+        sums[EDGES * TILE_COLUMNS + x] += rounded(pixel[5 * plane + x]);
     }
+    for (uint32_t x = 0; x < (has_query ? columns : 0); x++) {
+        const int32_t l = rounded(pixel[x]), a = rounded(pixel[plane + x]);
+        const int32_t b = rounded(pixel[2 * plane + x]);
+        const int32_t magnitude = rounded(pixel[5 * plane + x]);
+        const uint32_t turn = orientation(pixel[3 * plane + x], pixel[4 * plane + x]);
+        int32_t *own = sums + 3 * TILE_COLUMNS + x;
+        /* Squares of a whole tile column fit 32 bits without a sign. */
+        own[0] = (int32_t)((uint32_t)own[0] + (uint32_t)(l * l));
+        own[TILE_COLUMNS] = (int32_t)((uint32_t)own[TILE_COLUMNS] + (uint32_t)(a * a));
+        own[2 * TILE_COLUMNS] = (int32_t)((uint32_t)own[2 * TILE_COLUMNS] + (uint32_t)(b * b));
+        for (uint32_t k = 0; k < 8; k++)
+            own[(4 + k) * TILE_COLUMNS] += turn == k ? magnitude : 0;
+    }
+}
+
+MR_FUNCTION void add_tile(const struct tile *tile, const float *planes, uint64_t plane,
+                          uint32_t width, uint32_t cell_columns, int has_query, int64_t *target,
+                          uint64_t step)
+{
+    int32_t sums[SUMS * TILE_COLUMNS] = { 0 };
+    const uint32_t left = cell_begin(tile, 0, width, cell_columns);
+    const uint32_t right = cell_end(tile, tile->cells - 1, width, cell_columns);
+    for (uint32_t row = 0; row < tile->rows; row++)
+        add_row(planes + (uint64_t)(tile->top + row) * width + left, plane,
+                left < right ? right - left : 0, has_query, sums);
+    for (uint32_t cell = 0; cell < tile->cells; cell++)
+        for (uint32_t k = 0; k < SUMS; k++) {
+            int64_t sum = 0;
+            for (uint32_t x = cell_begin(tile, cell, width, cell_columns);
+                 x < cell_end(tile, cell, width, cell_columns); x++) {
+                const int32_t part = sums[k * TILE_COLUMNS + x - left];
+                sum += k >= 3 && k < EDGES ? (int64_t)(uint32_t)part : part;
+            }
+            target[cell * step + k] = sum;
+        }
+}
+
 #endif
 
-#define IS_UNSIGNED_contrast(k) 0
-#define IS_UNSIGNED_query(k) ((k) >= 3 && (k) < 6)
-
-/* Sums of a tile's cells from those of its columns: first of parts of PART columns, so that there is
- * work for all lanes however wide the cells are, each from another column on, so that lanes seldom meet
- * in a bank of memory. At most PARTS parts: cells wider than PART are few. `step` is between cells. */
-#define PART 16
-#define PARTS 32
-
-#define FOLD_FUNCTION(name, sum_count)                                                             \
-    MR_FUNCTION int64_t part_##name(const int32_t *sums, uint32_t k, uint32_t begin, uint32_t end) \
-    {                                                                                              \
-        const uint32_t size = begin < end ? end - begin : 0;                                       \
-        uint32_t at = size ? mr_group_lane() % size : 0;                                           \
-        int64_t sum = 0;                                                                           \
-        for (uint32_t i = 0; i < size; i++) {                                                      \
-            const int32_t part = sums[k * TILE_COLUMNS + begin + at];                              \
-            sum += IS_UNSIGNED_##name(k) ? (int64_t)(uint32_t)part : (int64_t)part;                \
-            at = at + 1 < size ? at + 1 : 0;                                                       \
-        }                                                                                          \
-        return sum;                                                                                \
-    }                                                                                              \
-                                                                                                   \
-    MR_FUNCTION void fold_##name(const int32_t *sums, int64_t *parts, uint32_t width,              \
-                                 uint32_t cell_columns, uint32_t first_cell, uint32_t cells,       \
-                                 uint32_t left, uint32_t right, int64_t *target, uint64_t step)    \
-    {                                                                                              \
-        const uint32_t widest = (width + cell_columns - 1) / cell_columns;                         \
-        const uint32_t bounded = MR_MIN(widest, TILE_COLUMNS);                                     \
-        const uint32_t part_count = (bounded + PART - 1) / PART;                                   \
-        LANES (item, cells * part_count * sum_count) {                                             \
-            const uint32_t place = item % (cells * part_count), k = item / (cells * part_count);   \
-            const uint32_t cell = place / part_count, part = place % part_count;                   \
-            const uint32_t first = border(first_cell + cell, width, cell_columns);                 \
-            const uint32_t last = border(first_cell + cell + 1, width, cell_columns);              \
-            const uint32_t from = MR_MAX(first, left) + part * PART, stop = MR_MIN(last, right);   \
-            const uint32_t to = MR_MIN(stop, from + PART);                                         \
-            const int64_t sum = part_##name(sums, k, from - left, from < to ? to - left : 0);      \
-            if (part_count == 1)                                                                   \
-                target[cell * step + k] = sum;                                                     \
-            else                                                                                   \
-                parts[k * PARTS + place] = sum;                                                    \
-        }                                                                                          \
-        mr_group_sync();                                                                           \
-        LANES (item, part_count == 1 ? 0 : cells * sum_count) {                                    \
-            const uint32_t cell = item % cells, k = item / cells;                                  \
-            int64_t sum = 0;                                                                       \
-            for (uint32_t part = 0; part < part_count; part++)                                     \
-                sum += parts[k * PARTS + cell * part_count + part];                                \
-            target[cell * step + k] = sum;                                                         \
-        }                                                                                          \
+MR_GROUP_KERNEL(vision_cell_sums, MR_IN(float, textures), MR_OUT(int64_t, pieces),
+                MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height),
+                MR_VALUE(uint32_t, cell_columns), MR_VALUE(uint32_t, cell_rows),
+                MR_VALUE(uint32_t, tile_cells), MR_VALUE(uint32_t, segments),
+                MR_VALUE(uint32_t, bands), MR_VALUE(uint32_t, has_query))
+{
+    const uint32_t across = (cell_columns + tile_cells - 1) / tile_cells * segments;
+    const uint64_t plane = (uint64_t)width * height;
+    MR_GROUP_EACH (group, (uint64_t)across * cell_rows * bands) {
+        const uint32_t rest = (uint32_t)group / across, place = (uint32_t)group - rest * across;
+        const uint32_t cell_row = rest / bands, band = rest - cell_row * bands;
+        const uint32_t bottom = border(cell_row + 1, height, cell_rows);
+        struct tile tile;
+        tile.first_cell = place / segments * tile_cells;
+        tile.cells = MR_MIN(tile_cells, cell_columns - tile.first_cell);
+        tile.segment = place % segments;
+        tile.top = border(cell_row, height, cell_rows) + band * TILE_ROWS;
+        const uint32_t below = tile.top < bottom ? bottom - tile.top : 0;
+        tile.rows = MR_MIN(below, TILE_ROWS);
+        const uint64_t step = (uint64_t)segments * bands * SUMS;
+        add_tile(&tile, textures + 3 * plane, plane, width, cell_columns, (int)has_query,
+                 pieces + ((uint64_t)cell_row * cell_columns + tile.first_cell) * step +
+                     ((uint64_t)tile.segment * bands + band) * SUMS,
+                 step);
     }
-
-#define SUMS(name, sum_count)                                                                      \
-    COLUMN_FUNCTION(name, sum_count)                                                               \
-    FOLD_FUNCTION(name, sum_count)                                                                 \
-                                                                                                   \
-    MR_GROUP_KERNEL(vision_##name##_sums, MR_IN(float, textures), MR_OUT(int64_t, pieces),         \
-                    MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height),                         \
-                    MR_VALUE(uint32_t, cell_columns), MR_VALUE(uint32_t, cell_rows),               \
-                    MR_VALUE(uint32_t, tile_cells), MR_VALUE(uint32_t, segments),                  \
-                    MR_VALUE(uint32_t, bands))                                                     \
-    {                                                                                              \
-        MR_GROUP_SHARED(int64_t, parts, sum_count *PARTS);                                         \
-        MR_GROUP_SHARED(int32_t, sums, sum_count *TILE_COLUMNS);                                   \
-        const uint32_t across = (cell_columns + tile_cells - 1) / tile_cells * segments;           \
-        const uint64_t plane = (uint64_t)width * height;                                           \
-        MR_GROUP_EACH (tile, (uint64_t)across * cell_rows * bands) {                               \
-            const uint32_t place = (uint32_t)(tile % across), rest = (uint32_t)(tile / across);    \
-            const uint32_t segment = place % segments, band = rest % bands;                        \
-            const uint32_t cell_row = rest / bands, first_cell = place / segments * tile_cells;    \
-            const uint32_t cells = MR_MIN(tile_cells, cell_columns - first_cell);                  \
-            const uint32_t left =                                                                  \
-                border(first_cell, width, cell_columns) + segment * TILE_COLUMNS;                  \
-            const uint32_t end = border(first_cell + cells, width, cell_columns);                  \
-            const uint32_t right = MR_MIN(end, left + TILE_COLUMNS);                               \
-            const uint32_t columns = left < right ? right - left : 0;                              \
-            const uint32_t top = border(cell_row, height, cell_rows) + band * TILE_ROWS;           \
-            const uint32_t bottom = border(cell_row + 1, height, cell_rows);                       \
-            const uint32_t below = top < bottom ? bottom - top : 0;                                \
-            const uint32_t rows = MR_MIN(below, TILE_ROWS);                                        \
-            columns_##name(textures + 3 * plane + (uint64_t)top * width + left, plane, width,      \
-                           columns, rows, sums);                                                   \
-            mr_group_sync();                                                                       \
-            fold_##name(                                                                           \
-                sums, parts, width, cell_columns, first_cell, cells, left, right,                  \
-                pieces +                                                                           \
-                    (((uint64_t)cell_row * cell_columns + first_cell) * segments + segment) *      \
-                        bands * sum_count +                                                        \
-                    band * sum_count,                                                              \
-                (uint64_t)segments * bands * sum_count);                                           \
-            mr_group_sync();                                                                       \
-        }                                                                                          \
-    }
-
-SUMS(contrast, CONTRAST_SUMS)
-SUMS(query, QUERY_SUMS)
+}

@@ -253,6 +253,7 @@ MR_MATH_(sqrt)
  * the front of it. */
 #define MR_BARRIER_() __asm__ volatile("bar.sync 0;" ::: "memory")
 #define MR_SHUFFLE_DOWN_(x, distance) __nvvm_shfl_sync_down_i32(0xffffffff, (int)(x), distance, 31)
+#define MR_SHUFFLE_XOR_(x, mask) __nvvm_shfl_sync_bfly_i32(0xffffffff, (int)(x), mask, 31)
 #define MR_ATOMIC_ADD_(target, amount) __nvvm_atom_add_gen_i((int *)(target), (int)(amount))
 #else
 #define MR_THREAD_ threadIdx.x
@@ -261,6 +262,7 @@ MR_MATH_(sqrt)
 #define MR_BLOCKS_ gridDim.x
 #define MR_BARRIER_() __syncthreads()
 #define MR_SHUFFLE_DOWN_(x, distance) __shfl_down_sync(0xffffffffu, (int)(x), distance)
+#define MR_SHUFFLE_XOR_(x, mask) __shfl_xor_sync(0xffffffffu, (int)(x), mask)
 #define MR_ATOMIC_ADD_(target, amount) atomicAdd(target, amount)
 #endif
 

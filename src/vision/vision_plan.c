@@ -222,7 +222,9 @@ static void plan_work(struct mr__vision_plan *plan)
     plan->piece_segments = ceil_divide(cell_width, MR__VISION_TILE_COLUMNS);
     plan->piece_bands = ceil_divide(cell_height, MR__VISION_TILE_ROWS);
     plan->pieces = plan->piece_segments * plan->piece_bands;
-    const uint32_t fitting = plan->piece_segments > 1 ? 1 : MR__VISION_TILE_COLUMNS / cell_width;
+    const uint32_t cell_strips = ceil_divide(cell_width, MR__VISION_STRIP);
+    const uint32_t fitting =
+        plan->piece_segments > 1 ? 1 : MR__VISION_TILE_COLUMNS / MR__VISION_STRIP / cell_strips;
     plan->tile_columns = ceil_divide(plan->cell_columns, fitting);
     plan->tile_cells = ceil_divide(plan->cell_columns, plan->tile_columns);
     plan->tile_columns = ceil_divide(plan->cell_columns, plan->tile_cells);
@@ -242,7 +244,7 @@ static void plan_scratch(struct mr__vision_plan *plan)
     size_t end = 0;
     plan->colour_offset = take(&end, (size_t)plan->patch_count * plan->histogram_bands * 2 *
                                          MR__VISION_BINS * sizeof(uint32_t));
-    plan->sums_offset = take(&end, cells * plan->pieces * MR__VISION_QUERY_SUMS * sizeof(int64_t));
+    plan->sums_offset = take(&end, cells * plan->pieces * MR__VISION_SUMS * sizeof(int64_t));
     plan->scratch_bytes = end;
 }
 

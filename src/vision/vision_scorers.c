@@ -107,25 +107,13 @@ static mr_status score_propositional(const struct scoring *own)
                   own->rows, bands);
 }
 
-/* What the cells' pieces are added up to: all that a query asks for, or what contrast needs of it. */
-struct pieces {
-    enum mr__vision_kernel kernel;
-    uint32_t sum_count, edge; /* the edges' place among the sums */
-};
-
-static struct pieces pieces_of(const struct mr__vision_model *model)
-{
-    if (model->parameters.query.is_set)
-        return (struct pieces){ MR__VISION_KERNEL_QUERY_SUMS, MR__VISION_QUERY_SUMS, 6 };
-    return (struct pieces){ MR__VISION_KERNEL_CONTRAST_SUMS, MR__VISION_CONTRAST_SUMS, 3 };
-}
-
+/* The sums of the cells' pieces, which two of the scorers go on from. */
 static mr_argument pieces_part(const struct scoring *own)
 {
     const struct mr__vision_plan *plan = own->plan;
     const size_t cells = (size_t)plan->cell_columns * plan->cell_rows;
     return scratch_part(own, plan->sums_offset,
-                        cells * plan->pieces * pieces_of(own->model).sum_count * sizeof(int64_t));
+                        cells * plan->pieces * MR__VISION_SUMS * sizeof(int64_t));
 }
 
 static mr_status add_pieces(const struct scoring *own)
@@ -133,19 +121,18 @@ static mr_status add_pieces(const struct scoring *own)
     const struct mr__vision_plan *plan = own->plan;
     const uint64_t tiles =
         (uint64_t)plan->tile_columns * plan->piece_segments * plan->cell_rows * plan->piece_bands;
-    return LAUNCH(own->model, own->stream, pieces_of(own->model).kernel, tiles, own->slice_limit,
+    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_CELL_SUMS, tiles, own->slice_limit,
                   own->textures, pieces_part(own), own->width, own->height,
                   NUMBER(plan->cell_columns), NUMBER(plan->cell_rows), NUMBER(plan->tile_cells),
-                  NUMBER(plan->piece_segments), NUMBER(plan->piece_bands));
+                  NUMBER(plan->piece_segments), NUMBER(plan->piece_bands),
+                  NUMBER(own->model->parameters.query.is_set));
 }
 
 static mr_status score_perspectival(const struct scoring *own)
 {
-    const struct pieces pieces = pieces_of(own->model);
     return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_CONTRAST, own->plan->patch_count,
                   own->slice_limit, pieces_part(own), own->score, own->width, own->height,
-                  own->columns, own->rows, NUMBER(own->plan->pieces), NUMBER(pieces.sum_count),
-                  NUMBER(pieces.edge));
+                  own->columns, own->rows, NUMBER(own->plan->pieces));
 }
 
 static mr_status score_participatory(const struct scoring *own)
