@@ -20,7 +20,7 @@ struct run_options {
     const char **overrides;
     size_t override_count;
     const char *report_path; /* NULL: none wanted */
-    bool is_json, is_quiet, is_check, is_verified;
+    bool is_json, is_quiet, is_check, is_verified, is_progress_json;
 };
 
 static void print_help(void)
@@ -39,6 +39,8 @@ static void print_help(void)
         "                    reference\n"
         "  --json            the report as JSON on standard output\n"
         "  --report FILE     the report as JSON in a file too, also of a run that failed\n"
+        "  --progress json   how far the run is as JSON on standard error, an object a line, ten\n"
+        "                    a second, instead of the line on a terminal\n"
         "  --quiet           no progress, no report; failures are still told\n"
         "  -h, --help        this text\n\n"
         "examples:\n"
@@ -170,10 +172,17 @@ static int explain_failure(mr_status status)
     return CLI_INTERRUPTED;
 }
 
+static enum progress_kind progress_kind_of(const struct run_options *options)
+{
+    if (options->is_progress_json)
+        return PROGRESS_JSON;
+    const bool is_shown = !options->is_quiet && !options->is_json && isatty(STDERR_FILENO);
+    return is_shown ? PROGRESS_LINE : PROGRESS_NONE;
+}
+
 static int run_job(const struct run_options *options, mr_job *job)
 {
-    struct progress progress;
-    progress_init(&progress, !options->is_quiet && !options->is_json && isatty(STDERR_FILENO));
+    struct progress progress = { .kind = progress_kind_of(options) };
     watch_signals(job);
     const mr_status status =
         mr_job_run(job, &(mr_job_run_options){ .progress = progress_show,
@@ -214,15 +223,13 @@ static int act(const struct run_options *options)
 
 static int parse_options(int argc, char **argv, struct run_options *options)
 {
-    static const struct option names[] = { { "device", required_argument, NULL, 'd' },
-                                           { "set", required_argument, NULL, 's' },
-                                           { "check", no_argument, NULL, 'c' },
-                                           { "verify", no_argument, NULL, 'v' },
-                                           { "json", no_argument, NULL, 'j' },
-                                           { "quiet", no_argument, NULL, 'q' },
-                                           { "report", required_argument, NULL, 'r' },
-                                           { "help", no_argument, NULL, 'h' },
-                                           { NULL, 0, NULL, 0 } };
+    static const struct option names[] = {
+        { "device", required_argument, NULL, 'd' }, { "set", required_argument, NULL, 's' },
+        { "check", no_argument, NULL, 'c' },        { "verify", no_argument, NULL, 'v' },
+        { "json", no_argument, NULL, 'j' },         { "progress", required_argument, NULL, 'p' },
+        { "quiet", no_argument, NULL, 'q' },        { "report", required_argument, NULL, 'r' },
+        { "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 }
+    };
     opterr = 0;
     for (int letter; (letter = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
         switch (letter) {
@@ -242,6 +249,11 @@ static int parse_options(int argc, char **argv, struct run_options *options)
             break;
         case 'j':
             options->is_json = true;
+            break;
+        case 'p':
+            if (strcmp(optarg, "json") != 0)
+                return cli_refuse("run", "--progress '%s' is not known: json is", optarg);
+            options->is_progress_json = true;
             break;
         case 'q':
             options->is_quiet = true;

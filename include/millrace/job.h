@@ -90,6 +90,15 @@ MR_API const char *mr_job_plan_text(const mr_job *job);
 
 /* ---- running ---- */
 
+/* What one of a job's several devices does. */
+typedef struct mr_job_device_progress {
+    char device[32];
+    uint64_t items, bytes;   /* items that came out of it, bytes that went in */
+    double bytes_per_second; /* that it was given, over the last seconds */
+    double share;            /* of what all devices were given, over the last seconds; 0 to 1 */
+    bool is_lost;            /* it failed: others do its work */
+} mr_job_device_progress;
+
 typedef struct mr_job_progress {
     uint64_t items_in, items_out, items_skipped;
     uint64_t item_count; /* expected; 0 = unknown */
@@ -98,6 +107,9 @@ typedef struct mr_job_progress {
     double bytes_per_second; /* read from the source, over the last seconds */
     double seconds_left;     /* negative when unknown */
     bool is_verifying;       /* the run has ended well; its outputs are being compared */
+    /* With several devices, in their order. Borrowed for the call. */
+    const mr_job_device_progress *devices;
+    size_t device_count;
 } mr_job_progress;
 
 /* Zero means the default for every field. */

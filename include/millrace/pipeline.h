@@ -280,6 +280,21 @@ typedef struct mr_pipeline_progress_now {
 } mr_pipeline_progress_now;
 MR_API void mr_pipeline_progress(const mr_pipeline *pipeline, mr_pipeline_progress_now *out);
 
+/* What one of several devices has done so far. */
+typedef struct mr_device_progress {
+    char device[32];
+    uint32_t lane;
+    uint64_t items; /* that came out of it */
+    uint64_t
+        bytes; /* that went into it; those that a lost device did not bring out are taken off */
+    bool is_lost;
+} mr_device_progress;
+
+/* Writes that of the first `capacity` devices, in their order, of a pipeline over several. Answers how
+ * many there are; 0 with one, and before the first start. Never blocks. [any thread] */
+MR_API size_t mr_pipeline_progress_devices(const mr_pipeline *pipeline, mr_device_progress *out,
+                                           size_t capacity);
+
 typedef enum mr_node_kind {
     MR_NODE_SOURCE = 1,
     MR_NODE_STAGE,

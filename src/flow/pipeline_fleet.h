@@ -117,6 +117,7 @@ mr_status mr__fleet_finish(mr_pipeline *pipeline);
 void mr__fleet_forget(mr_pipeline *pipeline);
 void mr__fleet_cancel(struct mr__fleet *fleet, bool is_cancel);
 void mr__fleet_progress(struct mr__fleet *fleet, mr_pipeline_progress_now *out);
+void mr__fleet_progress_lane(struct mr__fleet *fleet, uint32_t lane, mr_device_progress *out);
 
 /* ---- pipeline_fleet_feed.c: the source's thread, and items that come again ---- */
 

@@ -511,3 +511,18 @@ void mr__fleet_progress(struct mr__fleet *fleet, mr_pipeline_progress_now *out)
     out->elapsed_ns = now - atomic_load(&fleet->started_ns);
     out->item_count = fleet->item_count;
 }
+
+void mr__fleet_progress_lane(struct mr__fleet *fleet, uint32_t index, mr_device_progress *out)
+{
+    const struct mr__lane *lane = &fleet->lanes[index];
+    *out = (mr_device_progress){ .lane = index, .is_lost = atomic_load(&lane->is_lost) };
+    snprintf(out->device, sizeof out->device, "%s", mr_device_id(lane->device));
+    for (uint32_t i = 0; i < atomic_load(&fleet->leg_count); i++) {
+        mr_pipeline_progress_now leg;
+        if (fleet->legs[i].lane != index)
+            continue;
+        mr_pipeline_progress(fleet->legs[i].pipeline, &leg);
+        out->items += leg.items_out;
+        out->bytes += leg.bytes_in;
+    }
+}

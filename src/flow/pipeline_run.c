@@ -448,3 +448,15 @@ void mr_pipeline_progress(const mr_pipeline *pipeline, mr_pipeline_progress_now 
     }
     pthread_mutex_unlock(&asked->mutex);
 }
+
+size_t mr_pipeline_progress_devices(const mr_pipeline *pipeline, mr_device_progress *out,
+                                    size_t capacity)
+{
+    mr_pipeline *asked = (mr_pipeline *)pipeline; /* for its lock */
+    pthread_mutex_lock(&asked->mutex);
+    const size_t count = asked->fleet ? asked->fleet->lane_count : 0;
+    for (size_t i = 0; i < count && i < capacity; i++)
+        mr__fleet_progress_lane(asked->fleet, (uint32_t)i, &out[i]);
+    pthread_mutex_unlock(&asked->mutex);
+    return count;
+}

@@ -170,18 +170,55 @@ struct speedometer {
     double rate;           /* smoothed */
 };
 
-static void tell_progress(const mr_job *job, const mr_pipeline *pipeline, struct speedometer *meter,
+/* Of all devices together, and of each of several. */
+struct meters {
+    struct speedometer all, devices[MR_PIPELINE_DEVICE_LIMIT];
+    mr_job_device_progress told[MR_PIPELINE_DEVICE_LIMIT];
+};
+
+static void look_at(struct speedometer *meter, double seconds, double bytes)
+{
+    if (seconds <= meter->seconds)
+        return;
+    /* What a lost device did not bring out is taken off. */
+    const double gained = bytes > meter->bytes ? bytes - meter->bytes : 0;
+    const double rate = gained / (seconds - meter->seconds);
+    meter->rate = meter->rate > 0 ? 0.8 * meter->rate + 0.2 * rate : rate;
+    meter->seconds = seconds;
+    meter->bytes = bytes;
+}
+
+static size_t look_at_devices(const mr_pipeline *pipeline, struct meters *meters, double seconds)
+{
+    mr_device_progress devices[MR_PIPELINE_DEVICE_LIMIT];
+    const size_t count = mr_pipeline_progress_devices(pipeline, devices, MR_PIPELINE_DEVICE_LIMIT);
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct speedometer *meter = &meters->devices[i];
+        look_at(meter, seconds, (double)devices[i].bytes);
+        if (devices[i].is_lost)
+            meter->rate = 0;
+        sum += meter->rate;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const double rate = meters->devices[i].rate;
+        meters->told[i] = (mr_job_device_progress){ .items = devices[i].items,
+                                                    .bytes = devices[i].bytes,
+                                                    .bytes_per_second = rate,
+                                                    .share = sum > 0 ? rate / sum : 0,
+                                                    .is_lost = devices[i].is_lost };
+        memcpy(meters->told[i].device, devices[i].device, sizeof devices[i].device);
+    }
+    return count;
+}
+
+static void tell_progress(const mr_job *job, const mr_pipeline *pipeline, struct meters *meters,
                           const mr_job_run_options *options)
 {
     mr_pipeline_progress_now now;
     mr_pipeline_progress(pipeline, &now);
-    const double seconds = (double)now.elapsed_ns * 1e-9, bytes = (double)now.bytes_in;
-    if (seconds > meter->seconds) {
-        const double rate = (bytes - meter->bytes) / (seconds - meter->seconds);
-        meter->rate = meter->rate > 0 ? 0.8 * meter->rate + 0.2 * rate : rate;
-        meter->seconds = seconds;
-        meter->bytes = bytes;
-    }
+    const double seconds = (double)now.elapsed_ns * 1e-9;
+    look_at(&meters->all, seconds, (double)now.bytes_in);
     mr_job_progress progress = {
         .items_in = now.items_in,
         .items_out = now.items_out,
@@ -189,8 +226,10 @@ static void tell_progress(const mr_job *job, const mr_pipeline *pipeline, struct
         .bytes_in = now.bytes_in,
         .bytes_out = now.bytes_out,
         .seconds = seconds,
-        .bytes_per_second = meter->rate,
+        .bytes_per_second = meters->all.rate,
         .seconds_left = -1,
+        .devices = meters->told,
+        .device_count = look_at_devices(pipeline, meters, seconds),
     };
     if (job->vision) {
         const uint64_t skipped = atomic_load(&job->vision->skipped);
@@ -211,7 +250,7 @@ mr_status mr__job_wait(mr_job *job, mr_pipeline *pipeline, const mr_job_run_opti
     const uint64_t interval =
         options->progress_interval_ns ? options->progress_interval_ns : PROGRESS_NS;
     const uint64_t look = options->progress && interval < LOOK_NS ? interval : LOOK_NS;
-    struct speedometer meter = { 0 };
+    struct meters meters = { 0 };
     uint64_t told = mr__clock_now_ns();
     bool has_cancelled = false;
     for (;;) {
@@ -224,7 +263,7 @@ mr_status mr__job_wait(mr_job *job, mr_pipeline *pipeline, const mr_job_run_opti
         }
         const uint64_t now = mr__clock_now_ns();
         if (options->progress && now - told >= interval) {
-            tell_progress(job, pipeline, &meter, options);
+            tell_progress(job, pipeline, &meters, options);
             told = now;
         }
     }

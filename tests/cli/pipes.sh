@@ -32,3 +32,21 @@ head -c 50000000 /dev/zero | { "$MILLRACE" run --quiet job.yaml 2>err; echo $? >
 code=0
 head -c 5000000 /dev/zero | "$MILLRACE" run --quiet job.yaml >/dev/full 2>err || code=$?
 [ $code = 1 ] && saw err 'No space left'
+
+# A run that waits for its input tells how far it is, on request as JSON.
+mkfifo input progress
+"$MILLRACE" run --quiet --progress json job.yaml <input 2>progress >/dev/null &
+run=$!
+exec 3>input 4<progress
+head -c 64 in.raw >&3
+read -r line <&4
+exec 3>&-
+cat <&4 >/dev/null
+wait $run
+python3 - "$line" <<'PY'
+import json, sys
+now = json.loads(sys.argv[1])
+assert now["bytes_in"] in (0, 64) and now["seconds"] >= 0 and "devices" not in now, now
+PY
+expect 2 "$MILLRACE" run --progress yaml job.yaml
+saw err "'yaml' is not known"

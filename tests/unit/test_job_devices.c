@@ -113,6 +113,36 @@ static void break_device(void *context, const mr_job_progress *now)
     *device = -1;
 }
 
+static void check_progress(void *context, const mr_job_progress *now)
+{
+    double shares = 0;
+    uint64_t items = 0;
+    (void)context;
+    if (now->is_verifying)
+        return;
+    assert_int_equal(3, now->device_count);
+    for (int i = 0; i < 3; i++) {
+        char id[24];
+        snprintf(id, sizeof id, "cuda:%d", i);
+        assert_string_equal(id, now->devices[i].device);
+        assert_true(now->devices[i].bytes_per_second >= 0);
+        shares += now->devices[i].share;
+        items += now->devices[i].items;
+    }
+    assert_true(shares == 0 || (shares > 0.999 && shares < 1.001));
+    assert_true(items <= 300);
+}
+
+static void progress_names_each_device(void **state)
+{
+    (void)state;
+    mr_job *job;
+    assert_ok(parse(job_text("devices: all"), NULL, &job));
+    assert_ok(mr_job_run(
+        job, &(mr_job_run_options){ .progress = check_progress, .progress_interval_ns = 1 }));
+    mr_job_destroy(job);
+}
+
 static void outputs_are_the_same_when_a_device_is_lost(void **state)
 {
     (void)state;
@@ -178,7 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(jobs_run_on_the_devices_they_name), TEST(all_devices_without_a_gpu_are_the_cpu),
         TEST(plan_names_every_device),           TEST(outputs_are_the_same_when_a_device_is_lost),
-        TEST(mistakes_about_devices_are_told),
+        TEST(progress_names_each_device),        TEST(mistakes_about_devices_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -347,6 +347,85 @@ static void device_lost_before_the_run_is_left_out(void **state)
     close_devices();
 }
 
+/* ---- looked at from outside ---- */
+
+static mr_status hundred(void *context, mr_source_item *item)
+{
+    (void)context;
+    item->size_bytes = 4;
+    return item->index < 100 ? MR_OK : MR_END;
+}
+
+static mr_status hand_through(void *context, mr_stage_call *call)
+{
+    (void)context;
+    return mr_copy(call->stream, call->output->buffer, call->output->offset, call->inputs[0].buffer,
+                   call->inputs[0].offset, 4);
+}
+
+struct onlooker {
+    mr_pipeline *pipeline;
+    size_t device_count;
+    uint64_t taken;
+};
+
+static uint64_t sum_progress(const struct onlooker *onlooker)
+{
+    mr_device_progress devices[GPUS] = { 0 };
+    uint64_t items = 0, bytes = 0;
+    assert_int_equal(onlooker->device_count,
+                     mr_pipeline_progress_devices(onlooker->pipeline, devices, GPUS));
+    for (size_t i = 0; i < onlooker->device_count; i++) {
+        assert_int_equal(i, devices[i].lane);
+        assert_string_equal(mr_device_id(here.all[i]), devices[i].device);
+        assert_false(devices[i].is_lost);
+        items += devices[i].items;
+        bytes += devices[i].bytes;
+    }
+    assert_true(bytes >= 4 * items);
+    return items;
+}
+
+static mr_status look_on(void *context, const mr_sink_item *item)
+{
+    struct onlooker *onlooker = context;
+    assert_int_equal(onlooker->taken++, item->index);
+    assert_true(sum_progress(onlooker) <= onlooker->taken);
+    return MR_OK;
+}
+
+static void look_at_devices(uint32_t device_count)
+{
+    struct onlooker onlooker = { .device_count = 0 };
+    const mr_pipeline_options options = { .devices = here.all, .device_count = device_count };
+    const mr_source_options source = { .next = hundred, .item_bytes = 4 };
+    const mr_stage_options stage = { .submit = hand_through, .replicas = 2 };
+    const mr_sink_options sink = { .take = look_on, .context = &onlooker };
+    mr_device_progress first;
+    assert_ok(mr_pipeline_create(&options, &onlooker.pipeline));
+    assert_ok(mr_pipeline_add_source(onlooker.pipeline, &source, NULL));
+    assert_ok(mr_pipeline_add_stage(onlooker.pipeline, &stage, NULL));
+    assert_ok(mr_pipeline_add_sink(onlooker.pipeline, &sink, NULL));
+    assert_int_equal(0, sum_progress(&onlooker));
+    onlooker.device_count = device_count > 1 ? device_count : 0;
+    assert_ok(mr_pipeline_run(onlooker.pipeline));
+    assert_int_equal(device_count > 1 ? 100 : 0, sum_progress(&onlooker));
+    assert_int_equal(onlooker.device_count,
+                     mr_pipeline_progress_devices(onlooker.pipeline, &first, 1));
+    assert_int_equal(onlooker.device_count,
+                     mr_pipeline_progress_devices(onlooker.pipeline, NULL, 0));
+    mr_pipeline_destroy(onlooker.pipeline);
+}
+
+static void progress_tells_each_device(void **state)
+{
+    (void)state;
+    open_devices();
+    look_at_devices(1);
+    look_at_devices(3);
+    close_devices();
+}
+
 /* ---- what is refused ---- */
 
 static mr_status pass(void *context, mr_stage_call *call)
@@ -425,6 +504,7 @@ int main(void)
         cmocka_unit_test(source_that_waits_for_results_holds_nothing_up),
         cmocka_unit_test(shapes_survive_a_lost_device),
         cmocka_unit_test(device_lost_before_the_run_is_left_out),
+        cmocka_unit_test(progress_tells_each_device),
         cmocka_unit_test(what_cannot_be_spread_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
