@@ -277,6 +277,17 @@ static CUresult capture_finish(struct capture *capture, CUgraph *out)
     return result;
 }
 
+/* The device has failed: the thread may go on with others. */
+static void capture_abandon(const struct CUstream_st *stream)
+{
+    struct capture *capture = stream->frontier.capture;
+    CUgraph graph = NULL;
+    if (!capture || capture->origin != stream)
+        return;
+    capture_finish(capture, &graph);
+    fake_graph_free(graph);
+}
+
 FAKE_API CUresult cuStreamEndCapture(CUstream handle, CUgraph *out)
 {
     FAKE_CALL("stream=%p", (void *)handle);
@@ -285,7 +296,9 @@ FAKE_API CUresult cuStreamEndCapture(CUstream handle, CUgraph *out)
     CUresult result;
     struct CUstream_st *stream = fake_stream(handle, &result);
     struct capture *capture = stream ? stream->frontier.capture : NULL;
-    if (!result && !capture)
+    if (result && handle > CU_STREAM_PER_THREAD && result != CUDA_ERROR_INVALID_HANDLE)
+        capture_abandon(handle);
+    else if (!result && !capture)
         result = CUDA_ERROR_INVALID_VALUE;
     else if (!result && capture->origin != stream)
         result = capture_break(capture, CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
