@@ -108,6 +108,24 @@ static void skip_item(struct mr__slot *slot, uint32_t item, const struct mr__nod
     pthread_mutex_unlock(&run->mutex);
 }
 
+/* Not the item's fault: another device may do it. Whatever a call made of the loss, such as that a capture
+ * cannot be ended, the device's own words say more. */
+static bool abort_lost(const struct mr__slot *slot, const struct mr__node *node, mr_status status,
+                       const char *full)
+{
+    if (!slot->pipeline->leg || !node->stage.submit)
+        return false;
+    const mr_status lost = mr__leg_loss(slot->pipeline->leg);
+    if (!lost)
+        return false;
+    if (status == MR_E_DEVICE)
+        (void)mr_error_set(status, "%s", full);
+    else
+        (void)mr_error_prefix(lost, "stage '%s': ", node->name);
+    mr__run_abort(slot->pipeline, MR_E_DEVICE, mr_device_id(node->stage.device));
+    return true;
+}
+
 void mr__run_fail_item(struct mr__slot *slot, uint32_t item, const struct mr__node *node,
                        mr_status status)
 {
@@ -117,12 +135,8 @@ void mr__run_fail_item(struct mr__slot *slot, uint32_t item, const struct mr__no
     const mr_status told = status < 0 ? status : MR_E_CALLBACK;
     snprintf(full, sizeof full, "stage '%s', item %llu: %.800s", node->name,
              (unsigned long long)index, words);
-    /* Not the item's fault: another device may do it. */
-    if (slot->pipeline->leg && node->stage.submit && mr__leg_is_lost(slot->pipeline->leg, status)) {
-        mr__run_abort(slot->pipeline, mr_error_set(status, "%s", full),
-                      mr_device_id(node->stage.device));
+    if (abort_lost(slot, node, status, full))
         return;
-    }
     if (slot->pipeline->options.on_error == MR_ERROR_SKIP)
         skip_item(slot, item, node, told, full);
     else

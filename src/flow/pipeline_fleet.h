@@ -144,8 +144,8 @@ void mr__leg_retired(struct mr__leg *leg);
 void mr__leg_ended(struct mr__leg *leg);
 void mr__leg_aborted(struct mr__leg *leg);
 void mr__leg_stop(struct mr__leg *leg, uint64_t index, mr_status status, const char *words);
-/* Whether a failure means that the leg's device is lost. */
-bool mr__leg_is_lost(const struct mr__leg *leg, mr_status status);
+/* What the leg's device answers since it is lost, in this thread's words; MR_OK when it is not. */
+mr_status mr__leg_loss(const struct mr__leg *leg);
 struct mr__feed *mr__leg_feed(struct mr__leg *leg);
 /* Around a sink's lend; NULL is accepted. */
 void mr__leg_lend_begin(struct mr__leg *leg);

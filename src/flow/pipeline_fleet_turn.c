@@ -134,9 +134,10 @@ void mr__leg_aborted(struct mr__leg *leg)
     release_waiting(leg->fleet);
 }
 
-bool mr__leg_is_lost(const struct mr__leg *leg, mr_status status)
+mr_status mr__leg_loss(const struct mr__leg *leg)
 {
-    return status == MR_E_DEVICE && mr__fleet_is_lost(leg->fleet->lanes[leg->lane].device);
+    uint64_t free_bytes, all_bytes;
+    return mr_device_memory(leg->fleet->lanes[leg->lane].device, &free_bytes, &all_bytes);
 }
 
 void mr__fleet_end_source(struct mr__fleet *fleet)

@@ -347,8 +347,6 @@ static void device_lost_before_the_run_is_left_out(void **state)
     close_devices();
 }
 
-/* ---- looked at from outside ---- */
-
 static mr_status hundred(void *context, mr_source_item *item)
 {
     (void)context;
@@ -362,6 +360,56 @@ static mr_status hand_through(void *context, mr_stage_call *call)
     return mr_copy(call->stream, call->output->buffer, call->output->offset, call->inputs[0].buffer,
                    call->inputs[0].offset, 4);
 }
+
+static mr_status blame_something_else(void *context, mr_stage_call *call)
+{
+    _Atomic bool *is_broken = context;
+    if (call->lane != 1)
+        return hand_through(NULL, call);
+    if (!atomic_exchange(is_broken, true))
+        fakecuda_break(1, LAUNCH_FAILED);
+    return mr_error_set(MR_E_STATE, "the stream is capturing");
+}
+
+static mr_status count_in_order(void *context, const mr_sink_item *item)
+{
+    uint64_t *taken = context;
+    assert_int_equal((*taken)++, item->index);
+    return MR_OK;
+}
+
+/* What a stage makes of the loss is not always the device's error. */
+static void loss_is_seen_whatever_the_stage_says(void **state)
+{
+    (void)state;
+    _Atomic bool is_broken = false;
+    uint64_t taken = 0;
+    mr_pipeline *pipeline;
+    open_devices();
+    const mr_pipeline_options options = { .devices = here.all, .device_count = 3 };
+    const mr_source_options source = { .next = hundred, .item_bytes = 4 };
+    const mr_stage_options stage = { .submit = blame_something_else,
+                                     .context = &is_broken,
+                                     .replicas = 2 };
+    const mr_sink_options sink = { .take = count_in_order, .context = &taken };
+    const mr_pipeline_report *report;
+    assert_ok(mr_pipeline_create(&options, &pipeline));
+    assert_ok(mr_pipeline_add_source(pipeline, &source, NULL));
+    assert_ok(mr_pipeline_add_stage(pipeline, &stage, NULL));
+    assert_ok(mr_pipeline_add_sink(pipeline, &sink, NULL));
+    assert_ok(mr_pipeline_run(pipeline));
+    assert_int_equal(100, taken);
+    assert_ok(mr_pipeline_report_get(pipeline, &report));
+    assert_int_equal(is_broken, report->devices[1].is_lost);
+    if (is_broken) {
+        assert_int_equal(MR_E_DEVICE, report->devices[1].status);
+        assert_non_null(strstr(report->devices[1].words, "CUDA_ERROR_LAUNCH_FAILED"));
+    }
+    mr_pipeline_destroy(pipeline);
+    close_devices();
+}
+
+/* ---- looked at from outside ---- */
 
 struct onlooker {
     mr_pipeline *pipeline;
@@ -504,6 +552,7 @@ int main(void)
         cmocka_unit_test(source_that_waits_for_results_holds_nothing_up),
         cmocka_unit_test(shapes_survive_a_lost_device),
         cmocka_unit_test(device_lost_before_the_run_is_left_out),
+        cmocka_unit_test(loss_is_seen_whatever_the_stage_says),
         cmocka_unit_test(progress_tells_each_device),
         cmocka_unit_test(what_cannot_be_spread_is_refused),
     };
