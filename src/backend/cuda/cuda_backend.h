@@ -129,6 +129,8 @@ struct cuda_queue {
     struct cuda_call *first_call; /* in flight, oldest first; under the device's call_lock */
     struct cuda_call *last_call;
     uint32_t running_count; /* calls that have started and not ended; likewise */
+    /* What was submitted last is a launch, as far as we know: a launch may overlap its end. */
+    atomic_bool ends_in_launch;
 };
 
 extern const struct mr_backend_ops mr__cuda_backend;
@@ -335,6 +337,7 @@ void mr__cuda_queue_mark_tail(struct cuda_queue *queue);
 
 static inline void mr__cuda_queue_submitted(struct cuda_queue *queue)
 {
+    atomic_store_explicit(&queue->ends_in_launch, false, memory_order_relaxed);
     if (queue->kind == MR_STREAM_PER_THREAD)
         mr__cuda_queue_mark_tail(queue);
 }

@@ -237,7 +237,9 @@ static CUresult launch(struct cuda_queue *queue, const struct cuda_function *fun
                        const struct shape *shape, void **values)
 {
     const struct cuda_symbols *cu = queue->device->cu;
-    if (!function->is_waiting)
+    /* After anything else there is nothing to overlap, and the attribute costs a little. */
+    if (!function->is_waiting ||
+        !atomic_load_explicit(&queue->ends_in_launch, memory_order_relaxed))
         return cu->cuLaunchKernel(function->function, shape->grid[0], shape->grid[1],
                                   shape->grid[2], shape->block[0], shape->block[1], shape->block[2],
                                   shape->shared_bytes, queue->stream, values, NULL);
@@ -287,6 +289,7 @@ mr_status mr__cuda_launch(struct mr_queue *base, struct mr_function *base_functi
     if (result)
         return refuse_launch(queue->device, result, &shape);
     mr__cuda_queue_submitted(queue);
+    atomic_store_explicit(&queue->ends_in_launch, true, memory_order_relaxed);
     return MR_OK;
 }
 

@@ -211,6 +211,7 @@ CUresult mr__cuda_event_query(struct cuda_device *device, CUevent event)
 static CUresult event_await(struct cuda_queue *queue, CUevent event)
 {
     struct cuda_device *device = queue->device;
+    atomic_store_explicit(&queue->ends_in_launch, false, memory_order_relaxed);
     if (mr__cuda_is_unbound(queue)) {
         CUresult result = device->cu->cuStreamWaitEvent(queue->stream, event, 0);
         if (!mr__cuda_misses_context(device, result))
