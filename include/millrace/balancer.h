@@ -23,7 +23,9 @@
  * Errors     A task fails when its function reports failure or its stream fails; the balancer goes on.
  *            A stream that failed is replaced. What was in flight behind the failure on that stream
  *            fails with it (it may or may not have run), or is tried again on another worker where
- *            retry_limit allows. A task after a failed one fails with its error.
+ *            retry_limit allows. A task after a failed one fails with its error. A device that is
+ *            lost leaves its tasks to the others so, where the driver confines the failure to it; a
+ *            kernel that traps takes all GPUs of the process: see device.h.
  */
 #ifndef MR_BALANCER_H
 #define MR_BALANCER_H

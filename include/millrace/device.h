@@ -9,7 +9,9 @@
  * Ownership  mr_device_open gives the caller a count on the device; mr_device_close takes it back.
  *            A device outlives everything made on it.
  * Threads    Every call here is [any thread].
- * Errors     mr_status. No driver or no such device is MR_E_UNAVAILABLE with the reason in words.
+ * Errors     mr_status. No driver or no such device is MR_E_UNAVAILABLE with the reason in words. A GPU
+ *            whose kernel trapped or used a bad address answers MR_E_DEVICE to every call until the
+ *            process ends, and on the drivers seen (580) so does every other GPU of the process.
  */
 #ifndef MR_DEVICE_H
 #define MR_DEVICE_H

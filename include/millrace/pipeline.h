@@ -16,10 +16,11 @@
  *
  * Several devices (mr_pipeline_options.devices) each run the whole chain, a *lane* each. A parcel goes to
  * the lane that has room first; results come in item order all the same. A device that fails is taken
- * out: what it had not delivered runs elsewhere, and the report says so. Where copies of fewer devices
- * at once are faster, fewer are given work. Stages that keep their order (replicas 0 or 1, and not
- * is_independent) cannot be run so. Calls of one lane come from one thread, calls of different lanes at the same time; `lend` is
- * called by one of them at a time, in any order, once for each item.
+ * out: what it had not delivered runs elsewhere, and the report says so. That helps against what the
+ * driver confines to one device, not against a kernel of yours that traps: see device.h. Where copies of
+ * fewer devices at once are faster, fewer are given work. Stages that keep their order (replicas 0 or 1,
+ * and not is_independent) cannot be run so. Calls of one lane come from one thread, calls of different
+ * lanes at the same time; `lend` is called by one of them at a time, in any order, once for each item.
  *
  * Ownership  mr_pipeline_create gives; mr_pipeline_destroy takes (it cancels a run and waits). Contexts
  *            and lent memory are borrowed until the run has ended.

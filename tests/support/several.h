@@ -4,8 +4,8 @@
  * `NAME --backend cpu|cuda [TEST...]`.
  *
  * Every test gets all devices open, and the CPU behind them, and must leave nothing on any. Tests that
- * need more devices than are here are named as not exercised; a program none of whose tests could run
- * is skipped (77).
+ * need more devices than are here, or devices that may be broken, are named as not exercised; a program
+ * none of whose tests could run is skipped (77).
  */
 #ifndef TEST_SEVERAL_H
 #define TEST_SEVERAL_H
@@ -27,7 +27,7 @@ struct several_test {
     void (*run)(struct several *several);
     uint32_t device_count;    /* needed, of the backend */
     uint32_t all_count;       /* needed, the CPU included */
-    bool is_breaking_devices; /* needs a GPU that may be broken */
+    bool is_breaking_devices; /* needs the stand-in driver */
 };
 
 /* A test is named by its function. */
@@ -39,8 +39,8 @@ struct several_test {
 /* Answers the program's exit status. */
 int several_main(int argc, char **argv, const struct several_test *tests, size_t count);
 
-/* Makes the device answer nothing but failures until it is closed: the stand-in driver is told to, a
- * GPU runs a kernel that traps. It may have finished what it was given before. [any thread] */
+/* Makes the stand-in driver's device answer nothing but failures until it is closed. No real GPU can be
+ * lost so: a kernel that traps takes every GPU of the process with it. [any thread] */
 void several_break(mr_device *device);
 
 /* Closes all devices, which makes those that were broken whole, and opens them again. */
