@@ -132,6 +132,24 @@ uint32_t mr__governor_window(struct mr__governor *governor, double rate)
     return governor->active;
 }
 
+void mr__governor_places(const uint64_t *bytes, uint32_t lane_count, uint32_t *places)
+{
+    uint64_t most = 0;
+    uint32_t place = 0;
+    for (uint32_t i = 0; i < lane_count; i++) {
+        if (bytes[i] > most)
+            most = bytes[i];
+    }
+    for (uint32_t i = 0; i < lane_count; i++) {
+        if (bytes[i] >= most - most / 2)
+            places[i] = place++;
+    }
+    for (uint32_t i = 0; i < lane_count; i++) {
+        if (bytes[i] < most - most / 2)
+            places[i] = place++;
+    }
+}
+
 bool mr__rate_add(struct mr__rate *rate, uint32_t active, uint64_t bytes, uint64_t now_ns,
                   double *out)
 {

@@ -44,6 +44,11 @@ void mr__governor_init(struct mr__governor *governor, uint32_t lane_count);
 /* Told the rate of one window with `active` lanes; says how many are to be active in the next. */
 uint32_t mr__governor_window(struct mr__governor *governor, double rate);
 
+/* The order in which lanes are given work, fewer than all, by what each brought in a window of all:
+ * `places[i]` of lane i, from 0. Those that did less than half of what the fastest did come last, else the
+ * lanes stay in their order: what differs less may be chance. */
+void mr__governor_places(const uint64_t *bytes, uint32_t lane_count, uint32_t *places);
+
 /* What adds up to a window. */
 struct mr__rate {
     uint64_t since_ns; /* 0: begins with what comes next */

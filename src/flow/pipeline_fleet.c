@@ -212,8 +212,10 @@ static mr_status make_fleet(mr_pipeline *pipeline, struct mr__fleet *fleet)
         return mr__pipeline_no_memory(pipeline);
     fleet->lane_count = lanes;
     fleet->leg_capacity = legs;
-    for (uint32_t i = 0; i < lanes; i++)
+    for (uint32_t i = 0; i < lanes; i++) {
         fleet->lanes[i].device = pipeline->devices[i];
+        atomic_store(&fleet->lanes[i].place, i);
+    }
     mr__governor_init(&fleet->governor, lanes);
     atomic_store(&fleet->active, fleet->governor.active);
     fleet->stop_index = UINT64_MAX;

@@ -50,6 +50,8 @@ struct mr__lane {
     mr_status status; /* why; of the main thread */
     char words[256];
     uint64_t items_moved;
+    _Atomic uint32_t place; /* among the lanes: the first are given work when not all are */
+    uint64_t window_bytes;  /* delivered in the governor's present window; under the mutex */
 };
 
 struct mr__fleet {

@@ -13,12 +13,15 @@ enum { LOOK_NS = 1000000 };
 
 /* ---- which leg ---- */
 
-/* Lanes are given work in their order: the first `active` of those that are left. */
+/* Lanes are given work by their places: the first `active` of those that are left. While places change,
+ * two lanes may have the same one; the first place is always somebody's. */
 static bool is_active(const struct mr__fleet *fleet, uint32_t lane)
 {
+    const uint32_t place = atomic_load(&fleet->lanes[lane].place);
     uint32_t rank = 0;
-    for (uint32_t i = 0; i < lane; i++)
-        rank += !atomic_load(&fleet->lanes[i].is_lost);
+    for (uint32_t i = 0; i < fleet->lane_count; i++)
+        rank +=
+            !atomic_load(&fleet->lanes[i].is_lost) && atomic_load(&fleet->lanes[i].place) < place;
     return rank < atomic_load(&fleet->active);
 }
 

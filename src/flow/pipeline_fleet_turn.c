@@ -79,12 +79,31 @@ static uint64_t bytes_of(const struct mr__plan *plan, const struct mr__slot *slo
 }
 
 /* Under the mutex. */
-static void measure(struct mr__fleet *fleet, uint64_t bytes, uint64_t now_ns)
+static void place_lanes(struct mr__fleet *fleet)
+{
+    uint64_t bytes[MR_PIPELINE_DEVICE_LIMIT];
+    uint32_t places[MR_PIPELINE_DEVICE_LIMIT];
+    for (uint32_t i = 0; i < fleet->lane_count; i++)
+        bytes[i] = fleet->lanes[i].window_bytes;
+    mr__governor_places(bytes, fleet->lane_count, places);
+    for (uint32_t i = 0; i < fleet->lane_count; i++)
+        atomic_store(&fleet->lanes[i].place, places[i]);
+}
+
+/* Under the mutex. */
+static void measure(struct mr__fleet *fleet, uint32_t lane, uint64_t bytes, uint64_t now_ns)
 {
     double rate;
-    if (!mr__rate_add(&fleet->rate, fleet->governor.active, bytes, now_ns, &rate))
+    const uint32_t before = fleet->governor.active;
+    fleet->lanes[lane].window_bytes += bytes;
+    if (!mr__rate_add(&fleet->rate, before, bytes, now_ns, &rate))
         return;
-    atomic_store(&fleet->active, mr__governor_window(&fleet->governor, rate));
+    const uint32_t active = mr__governor_window(&fleet->governor, rate);
+    if (before == fleet->governor.lane_count && active < before)
+        place_lanes(fleet);
+    atomic_store(&fleet->active, active);
+    for (uint32_t i = 0; i < fleet->lane_count; i++)
+        fleet->lanes[i].window_bytes = 0;
 }
 
 void mr__leg_pass_turn(struct mr__leg *leg, uint32_t sink, const struct mr__slot *slot)
@@ -99,7 +118,7 @@ void mr__leg_pass_turn(struct mr__leg *leg, uint32_t sink, const struct mr__slot
     pthread_mutex_lock(&fleet->mutex);
     fleet->turns[sink] = slot->first_index + slot->item_count;
     if (sink == 0)
-        measure(fleet, bytes, now_ns);
+        measure(fleet, leg->lane, bytes, now_ns);
     pthread_cond_broadcast(&fleet->turned);
     pthread_mutex_unlock(&fleet->mutex);
     give_back(fleet, plan);

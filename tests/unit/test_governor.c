@@ -132,6 +132,26 @@ static void nothing_delivered_is_no_trouble(void **state)
     assert_true(governor.active >= 1 && governor.active <= 4);
 }
 
+static void check_places(uint32_t count, const uint64_t *bytes, const uint32_t *expected)
+{
+    uint32_t places[4] = { 9, 9, 9, 9 };
+    mr__governor_places(bytes, count, places);
+    for (uint32_t i = 0; i < count; i++)
+        assert_int_equal(expected[i], places[i]);
+}
+
+static void slow_lanes_are_the_first_to_go(void **state)
+{
+    (void)state;
+    check_places(4, (uint64_t[]){ 10, 11, 9, 10 }, (uint32_t[]){ 0, 1, 2, 3 });
+    check_places(4, (uint64_t[]){ 4, 10, 3, 9 }, (uint32_t[]){ 2, 0, 3, 1 });
+    check_places(4, (uint64_t[]){ 5, 10, 5, 6 }, (uint32_t[]){ 0, 1, 2, 3 });
+    check_places(2, (uint64_t[]){ 1, 3 }, (uint32_t[]){ 1, 0 });
+    check_places(2, (uint64_t[]){ 0, 0 }, (uint32_t[]){ 0, 1 });
+    check_places(3, (uint64_t[]){ 0, 1, 0 }, (uint32_t[]){ 1, 0, 2 });
+    check_places(1, (uint64_t[]){ 7 }, (uint32_t[]){ 0 });
+}
+
 static void window_takes_time_and_parcels(void **state)
 {
     (void)state;
@@ -159,6 +179,7 @@ int main(void)
         cmocka_unit_test(governor_follows_a_changed_curve),
         cmocka_unit_test(one_lane_needs_no_search),
         cmocka_unit_test(nothing_delivered_is_no_trouble),
+        cmocka_unit_test(slow_lanes_are_the_first_to_go),
         cmocka_unit_test(window_takes_time_and_parcels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
