@@ -15,7 +15,7 @@ enum {
     MR__VISION_BINS = 64,          /* of either histogram */
     MR__VISION_CELLS = 4,          /* of a patch, in either direction */
     MR__VISION_TILE_COLUMNS = 256, /* kernels/vision_sums.c: pixels across a tile */
-    MR__VISION_TILE_ROWS = 8,
+    MR__VISION_TILE_ROWS = 12,
     MR__VISION_STRIP = 16,
     MR__VISION_CONTRAST_SUMS = 4, /* L, a, b, magnitude */
     MR__VISION_SUMS = 15          /* L, a, b, their squares, magnitude, eight orientations */
