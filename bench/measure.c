@@ -111,6 +111,7 @@ void measure_require(bool condition, const char *format, ...)
 
 const char *measure_option(int argc, char **argv, const char *name, const char *otherwise)
 {
+    measure_require(*name != '-', "an option is asked for as '%s', not by its bare name", name);
     for (int i = 1; i + 1 < argc; i++) {
         if (strncmp(argv[i], "--", 2) == 0 && strcmp(argv[i] + 2, name) == 0)
             return argv[i + 1];

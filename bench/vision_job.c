@@ -246,10 +246,10 @@ int main(int argc, char **argv)
     bool has_cores = false;
     for (int k = 1; k < argc; k++)
         has_cores = has_cores || strcmp(argv[k], "--cores") == 0;
-    device_name = measure_option(argc, argv, "--device", "auto");
-    image_count = (uint32_t)measure_option_number(argc, argv, "--images", has_cores ? 24 : 512);
-    width = (uint32_t)measure_option_number(argc, argv, "--width", 1024);
-    height = (uint32_t)measure_option_number(argc, argv, "--height", 768);
+    device_name = measure_option(argc, argv, "device", "auto");
+    image_count = (uint32_t)measure_option_number(argc, argv, "images", has_cores ? 24 : 512);
+    width = (uint32_t)measure_option_number(argc, argv, "width", 1024);
+    height = (uint32_t)measure_option_number(argc, argv, "height", 768);
     strcpy(folder, "/tmp/millrace-bench-XXXXXX");
     measure_require(mkdtemp(folder) != NULL, "no folder in /tmp");
     if (has_cores)
