@@ -87,7 +87,8 @@ MR_API MR_MUST_USE mr_status mr_device_memory(mr_device *device, uint64_t *free_
 MR_API uint64_t mr_device_now_ns(const mr_device *device);
 
 /* True when `device` can read and write the memory of `peer` directly, which has been tried: a way that
- * the driver allows and that brings wrong bytes is none. False leaves the reason in mr_last_error(). */
+ * the driver allows and that brings wrong bytes is none. False leaves the reason in mr_last_error(),
+ * unless the two are of different backends. */
 MR_API bool mr_device_can_peer(const mr_device *device, const mr_device *peer);
 
 /* Waits until every stream of the device is idle. For ends of programs and tests: the library itself
