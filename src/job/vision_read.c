@@ -167,6 +167,29 @@ static void read_f32(const struct mr__reading *reading, const struct mr__yaml *n
         *out = (float)value;
 }
 
+/* In the model, 0 leaves it open; in a job it is a number like others. */
+static void read_temperature(const struct mr__reading *reading, const struct mr__yaml *node,
+                             float *out)
+{
+    read_f32(reading, node, out);
+    if (node && *out == 0)
+        mr__field_problem_of(reading, MR_E_INVALID, node, "0; from 0.01 to 100");
+}
+
+static void read_weights(const struct mr__reading *reading, const struct mr__yaml *node,
+                         float weights[3])
+{
+    static const char *const scores[] = { "propositional", "perspectival", "participatory", NULL };
+    if (!mr__field_map(reading, node, "the weights", scores))
+        return;
+    for (uint32_t k = 0; k < 3; k++) {
+        weights[k] = 1;
+        read_f32(reading, mr__yaml_child(node, scores[k]), &weights[k]);
+    }
+    if (weights[0] == 0 && weights[1] == 0 && weights[2] == 0)
+        mr__field_problem_of(reading, MR_E_INVALID, node, "one of the three has to be above 0");
+}
+
 /* [a, b], each from `low` to `high`. */
 static void read_pair(const struct mr__reading *reading, const struct mr__yaml *node,
                       const char *due, uint32_t low, uint32_t high, uint32_t *a, uint32_t *b)
@@ -184,19 +207,13 @@ static void read_pair(const struct mr__reading *reading, const struct mr__yaml *
 static void read_numbers(const struct mr__reading *reading, const struct mr__yaml *node,
                          struct mr__vision_parameters *out)
 {
-    static const char *const scores[] = { "propositional", "perspectival", "participatory", NULL };
     static const char *const tensions[] = { "compress", "exploit", "focus", NULL };
-    const struct mr__yaml *weights = mr__yaml_child(node, "weights");
     const struct mr__yaml *pulls = mr__yaml_child(node, "tensions");
-    if (mr__field_map(reading, weights, "the weights", scores))
-        for (uint32_t k = 0; k < 3; k++) {
-            out->weights[k] = 1;
-            read_f32(reading, mr__yaml_child(weights, scores[k]), &out->weights[k]);
-        }
+    read_weights(reading, mr__yaml_child(node, "weights"), out->weights);
     if (mr__field_map(reading, pulls, "the tensions", tensions))
         for (uint32_t k = 0; k < MR__VISION_TENSIONS; k++)
             read_f32(reading, mr__yaml_child(pulls, tensions[k]), &out->tensions[k]);
-    read_f32(reading, mr__yaml_child(node, "temperature"), &out->temperature);
+    read_temperature(reading, mr__yaml_child(node, "temperature"), &out->temperature);
     mr__field_u32(reading, mr__yaml_child(node, "budget"), 1, MR__VISION_BUDGET_LIMIT,
                   &out->budget);
     read_pair(reading, mr__yaml_child(node, "tokens"),

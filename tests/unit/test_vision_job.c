@@ -308,6 +308,11 @@ static void every_mistake_is_told_with_its_place(void **state)
                    MR_E_INVALID, "job.yaml:3:11: vision.budget: 9 tokens cannot");
     expect_problem("vision:\n  images: in\n  folder: out\n  tokens: [100, 50]\n", MR_E_INVALID,
                    "job.yaml:4:11: vision.tokens: a patch cannot");
+    expect_problem("vision: { images: in, folder: out, temperature: 0 }\n", MR_E_INVALID,
+                   "vision.temperature: 0; from 0.01 to 100");
+    expect_problem("vision: { images: in, folder: out, weights: { propositional: 0, perspectival: "
+                   "0, participatory: 0 } }\n",
+                   MR_E_INVALID, "vision.weights: one of the three has to be above 0");
     expect_problem("vision: { images: in, folder: out, temperature: -1 }\n", MR_E_INVALID,
                    "vision.temperature: -1; from 0.01 to 100");
     expect_problem("vision:\n  images: in\n  folder: out\n  tensions:\n    focus: 2\n",
