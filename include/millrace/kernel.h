@@ -101,9 +101,9 @@ typedef struct mr_kernel_options {
      * data is in the first cache, and stores around the caches what goes to memory larger than they are. */
     bool is_element_wise;
     /* CUDA, IMAGE: a promise: each thread executes griddepcontrol.wait (cudaGridDependencySynchronize)
-     * before it touches memory. GPUs of compute capability 9.0 then set the grid up while the one before
-     * it in the stream ends (programmatic dependent launch); elsewhere nothing changes. Portable kernels
-     * keep it by themselves. */
+     * before it touches memory. GPUs of compute capability 9.0 or more then set the grid up while the one
+     * before it in the stream ends (programmatic dependent launch); elsewhere nothing changes. Portable
+     * kernels wait by themselves: for them it is ignored. */
     bool is_dependent_launch;
 } mr_kernel_options;
 

@@ -3,8 +3,9 @@
  * Functions of loaded code (cuda_image.c), and launches.
  *
  * A grid whose code begins by waiting for the grid before it is launched as a programmatic dependent: it
- * is set up while the other ends, which saves half a microsecond on either side of each launch. The wait
- * ends when all of the other grid has ended and what it wrote can be seen, so the order is the stream's.
+ * is set up while the other ends, which saves a fifth of a microsecond of the device for each, and some of
+ * the host. The wait ends when all of the other grid has ended and what it wrote can be seen, so the
+ * order is the stream's.
  */
 #include "backend/cuda/cuda_graph.h"
 

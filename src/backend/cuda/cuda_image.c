@@ -91,24 +91,28 @@ static bool can_wait(const struct cuda_device *device)
     return device->properties.compute_major >= 9;
 }
 
-/* Overwrites the same number of characters after `words`, where it finds them. */
-static bool overwrite_after(char *text, const char *words, const char *with)
+/* What stands behind `words`. */
+static char *find_behind(char *text, const char *words)
 {
     char *found = strstr(text, words);
-    if (found)
-        memcpy(found + strlen(words), with, strlen(with));
-    return found != NULL;
+    return found ? found + strlen(words) : NULL;
 }
 
 /* Our PTX suits the oldest GPUs; what it has for compute capability 9.0 stands in comments: "//90 words".
- * Says whether there were any. */
+ * Where there are any, they are uncovered, and the text says that it is for such GPUs, in the first
+ * version of PTX that can (7.8) or its own if that is later. */
 static bool uncover(char *text)
 {
-    bool is_found = false;
-    for (char *comment = text; (comment = strstr(comment, "//90 ")) != NULL; is_found = true)
+    char *comment = strstr(text, "//90 ");
+    char *version = find_behind(text, ".version "), *target = find_behind(text, ".target sm_");
+    if (!comment || !version || !target)
+        return false;
+    for (; comment; comment = strstr(comment, "//90 "))
         memset(comment, ' ', 4);
-    return is_found && overwrite_after(text, ".version ", "7.8") &&
-           overwrite_after(text, ".target sm_", "90");
+    memcpy(target, "90", 2);
+    if (version[1] == '.' && memcmp(version, "7.8", 3) < 0)
+        memcpy(version, "7.8", 3);
+    return true;
 }
 
 /* As it stands where the driver takes it no other way. */
@@ -154,7 +158,9 @@ mr_status mr__cuda_image_load(const struct cuda_device *device,
                               bool *is_waiting)
 {
     char log[LOG_BYTES];
-    *is_waiting = source->is_dependent_launch && can_wait(device);
+    /* Portable source says itself what it was compiled to. */
+    *is_waiting =
+        source->is_dependent_launch && source->language != MR_KERNEL_PORTABLE && can_wait(device);
     if (source->language == MR_KERNEL_IMAGE) {
         const mr_status status =
             check_image((const unsigned char *)source->text, source->text_bytes);
