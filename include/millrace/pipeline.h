@@ -286,8 +286,7 @@ typedef struct mr_device_progress {
     char device[32];
     uint32_t lane;
     uint64_t items; /* that came out of it */
-    uint64_t
-        bytes; /* that went into it; those that a lost device did not bring out are taken off */
+    uint64_t bytes; /* that went into it, less what a lost device did not bring out */
     bool is_lost;
 } mr_device_progress;
 

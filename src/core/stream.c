@@ -5,11 +5,11 @@
  * The default and current streams are in default_stream.c, the pool in stream_pool.c.
  */
 #include "core/stream.h"
-#include "core/hop.h"
 
 #include "base/alloc.h"
 #include "core/capture.h"
 #include "core/graph.h"
+#include "core/hop.h"
 #include "core/operation.h"
 
 #include <assert.h>

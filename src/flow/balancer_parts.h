@@ -29,9 +29,9 @@ enum {
     MR__TASK_LEVELS = MR__TASK_PRIORITY_MOST - MR__TASK_PRIORITY_LEAST + 1,
     MR__TASK_EDGES = 4, /* kept in the task itself */
     MR__BALANCER_SLOTS = MR__MODEL_DEPTH_LIMIT,
-    MR__BALANCER_WINDOW =
-        32, /* ready tasks that are looked at for one that can go; behind them, only
-                                 those that others than these wait for */
+    /* Ready tasks that are looked at for one that can go; behind them, only those that wait for others
+     * than these wait for. */
+    MR__BALANCER_WINDOW = 32,
     MR__AFFINITY_SETS = 1024,
     MR__AFFINITY_WAYS = 4
 };
@@ -139,8 +139,8 @@ struct mr_balancer {
     pthread_t driver;
     uint64_t drive_count;
     uint32_t waiter_count;
-    bool
-        is_scan_futile; /* the ready tasks that were looked at wait, and nothing has changed since */
+    /* The ready tasks that were looked at wait, and nothing has changed since. */
+    bool is_scan_futile;
     bool is_scan_bound; /* those were for certain devices all: one for any could go */
     uint64_t next_look_ns;
     uint32_t next_worker; /* where looking begins: takes turns */
