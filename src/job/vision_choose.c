@@ -101,6 +101,8 @@ mr_status mr__vision_choose(struct mr__vision_run *run)
     if (vision->threads_used > run->due_count)
         vision->threads_used = (uint32_t)run->due_count;
     const mr_status status = choose_slots(run, is_host);
+    if (!status)
+        mr__vision_memory_fit(run);
     if (vision->sets_used > run->slot_count)
         vision->sets_used = run->slot_count;
     /* On a CPU a lane goes on through the writing where it is as wide as the stages before. */

@@ -95,6 +95,7 @@ struct mr__vision_job {
     uint64_t made_count; /* images to be made, instead of files; 0 = none */
     struct mr__vision_scene scene;
     struct mr__image_options image;
+    uint64_t memory_limit; /* of a run's images on each device and on the host; 0 = auto */
     struct mr__vision_parameters parameters;
     const char *query_text; /* for the sheet; "" without a query */
     enum mr__vision_mode mode;

@@ -82,6 +82,8 @@ static mr_status describe(const struct mr__image_file *file, const struct mr__vi
     bool needs_more;
     mr_status status =
         mr__image_probe(file->bytes, file->size_bytes, &vision->image, &info, &needs_more);
+    if (!status)
+        status = mr__image_check_length(&info, file->size_bytes);
     if (status)
         return status;
     if (has_region && !is_inside(&info, region))

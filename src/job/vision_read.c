@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #define DEFAULT_EDGE 1024
+#define LEAST_MEMORY ((uint64_t)1 << 20)
 
 const char *const mr__vision_mode_names[] = { "auto", "concurrent", "pipelined", NULL };
 const char *const mr__vision_output_names[] = { "tokens",  "scores", "compressed",
@@ -277,11 +278,17 @@ static void read_size(const struct mr__reading *reading, const struct mr__yaml *
 static void read_limits(const struct mr__reading *reading, const struct mr__yaml *node,
                         struct mr__vision_job *vision)
 {
-    static const char *const keys[] = { "pixels", NULL };
+    static const char *const keys[] = { "pixels", "memory", NULL };
+    const struct mr__yaml *memory;
     vision->image.pixel_limit = MR__IMAGE_PIXEL_LIMIT;
-    if (mr__field_map(reading, node, "the limits", keys))
-        mr__field_u64(reading, mr__yaml_child(node, "pixels"), 1, MR__VISION_PIXEL_LIMIT,
-                      &vision->image.pixel_limit);
+    if (!mr__field_map(reading, node, "the limits", keys))
+        return;
+    mr__field_u64(reading, mr__yaml_child(node, "pixels"), 1, MR__VISION_PIXEL_LIMIT,
+                  &vision->image.pixel_limit);
+    memory = mr__yaml_child(node, "memory");
+    if (mr__field_size(reading, memory, &vision->memory_limit) &&
+        vision->memory_limit < LEAST_MEMORY)
+        mr__field_problem(reading, memory, "less than 1 MiB has no room for an image");
 }
 
 static void read_outputs(const struct mr__reading *reading, const struct mr__yaml *node,

@@ -333,6 +333,8 @@ static mr_status begin(struct mr__vision_run *run, const mr_job *job)
     if (!status)
         status = make_lanes(run, job);
     if (!status)
+        status = mr__vision_memory_find(run);
+    if (!status)
         status = list_images(run);
     vision->due = run->due_count;
     if (!status)

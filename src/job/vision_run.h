@@ -12,6 +12,7 @@
 /* Of the largest image. */
 struct mr__vision_sizes {
     size_t image_bytes, textures_bytes, scores_bytes, result_bytes, scratch_bytes;
+    size_t decode_bytes, picture_bytes; /* on the host: while decoding, and to draw it */
 };
 
 enum { MR__VISION_SET_LIMIT = 64 };
@@ -19,6 +20,7 @@ enum { MR__VISION_SET_LIMIT = 64 };
 /* What is kept for each of the run's devices. */
 struct mr__vision_lane {
     mr_device *device;
+    uint64_t memory_bytes; /* that images may take there */
     struct mr__vision_model *model;
     struct mr__vision_scorers *scorers[MR__VISION_SET_LIMIT];
 };
@@ -26,7 +28,8 @@ struct mr__vision_lane {
 struct mr__vision_run {
     struct mr__vision_job *vision;
     const atomic_int *is_cancelled;
-    mr_device *host; /* the reference is this run's */
+    mr_device *host;       /* the reference is this run's */
+    uint64_t memory_bytes; /* that images may take there */
     struct mr__vision_lane *lanes;
     uint32_t lane_count;
     struct mr__vision_sizes largest;
@@ -42,6 +45,19 @@ struct mr__vision_run {
 mr_status mr__vision_scan(struct mr__vision_run *run);
 /* Mode, sets, threads, slots, what is measured: what the job leaves open. */
 mr_status mr__vision_choose(struct mr__vision_run *run);
+
+/* ---- memory (vision_memory.c) ---- */
+
+/* How much images may take, of host and lanes. */
+mr_status mr__vision_memory_find(struct mr__vision_run *run);
+/* Makes `sizes` large enough for an image that has its plan. */
+void mr__vision_sizes_widen(const struct mr__vision_job *vision,
+                            const struct mr__vision_record *record, struct mr__vision_sizes *sizes);
+/* Whether an image has room by itself; MR_E_UNSUPPORTED says what it needs. */
+mr_status mr__vision_memory_check(const struct mr__vision_run *run,
+                                  const struct mr__vision_record *record);
+/* Cuts slots and threads down until the largest images have room, to 1 of each at least. */
+void mr__vision_memory_fit(struct mr__vision_run *run);
 /* Whether the device works in the host's memory. */
 bool mr__vision_is_host(mr_device *device);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Before a run: the header of every image, so that the largest is known before memory is taken, and
- * what cannot be read is told apart from what is to be decoded.
+ * what cannot be read or has no room is told apart from what is to be decoded.
  */
 #include "base/alloc.h"
 #include "job/vision_run.h"
@@ -38,22 +38,12 @@ static mr_status probe(const struct mr__vision_job *vision, struct mr__image_fil
                                      &needs_more);
     }
     if (!status)
+        status = mr__image_check_length(&record->info, file->whole_bytes);
+    record->info.decode_bytes += file->whole_bytes + file->whole_bytes / 4; /* as it is read */
+    if (!status)
         status = mr__vision_plan(&vision->parameters, record->info.width, record->info.height,
                                  record->info.sample_bytes, &record->plan);
     return status;
-}
-
-static void widen(struct mr__vision_sizes *sizes, const struct mr__vision_plan *plan)
-{
-#define WIDEN(field)                                                                               \
-    if (plan->field > sizes->field)                                                                \
-    sizes->field = plan->field
-    WIDEN(image_bytes);
-    WIDEN(textures_bytes);
-    WIDEN(scores_bytes);
-    WIDEN(result_bytes);
-    WIDEN(scratch_bytes);
-#undef WIDEN
 }
 
 mr_status mr__vision_scan(struct mr__vision_run *run)
@@ -63,12 +53,14 @@ mr_status mr__vision_scan(struct mr__vision_run *run)
     mr_status status = MR_OK;
     for (size_t k = 0; k < vision->list.count && !status; k++) {
         struct mr__vision_record *record = &vision->list.records[k];
-        const mr_status probed = probe(vision, &file, record);
+        mr_status probed = probe(vision, &file, record);
+        if (!probed)
+            probed = mr__vision_memory_check(run, record);
         if (probed)
             mr__vision_record_fail(record, probed);
         if (!probed) {
             run->due[run->due_count++] = (uint32_t)k;
-            widen(&run->largest, &record->plan);
+            mr__vision_sizes_widen(vision, record, &run->largest);
         } else if (!vision->is_skipping || probed == MR_E_NO_MEMORY) {
             status = mr_error_prefix(probed, "%s: ", record->path);
         } else {

@@ -81,14 +81,26 @@ uint32_t mr__exif_orientation(const void *block, size_t size_bytes)
 
 /* ---- JPEG ---- */
 
-static mr_status jpeg_frame(struct reader *reader, uint32_t marker, struct mr__image_info *out)
+/* Of a JPEG in several scans, all of which are read before the first row is known: a number of two bytes
+ * for each sample, in whole blocks. */
+static uint64_t jpeg_coefficients(const struct mr__image_info *info, uint32_t channels)
+{
+    enum { MCU = 32 };
+    const uint64_t width = (info->file_width + MCU - 1) / MCU * MCU;
+    const uint64_t height = (info->file_height + MCU - 1) / MCU * MCU;
+    return width * height * channels * 2;
+}
+
+static mr_status jpeg_frame(struct reader *reader, uint32_t marker, uint32_t *channels_out,
+                            struct mr__image_info *out)
 {
     const uint32_t precision = take(reader, 1);
     out->file_height = take(reader, 2);
     out->file_width = take(reader, 2);
-    const uint32_t channels = take(reader, 1);
+    const uint32_t channels = *channels_out = take(reader, 1);
     if (reader->is_short)
         return MR_OK;
+    out->decode_bytes = jpeg_coefficients(out, channels);
     const bool is_known = marker <= 0xC2 || marker == 0xC9 || marker == 0xCA;
     if (!is_known)
         return mr_error_set(MR_E_UNSUPPORTED,
@@ -130,18 +142,30 @@ static uint32_t next_marker(struct reader *reader)
     return byte;
 }
 
+/* Whether the first scan, which follows, has all `channels` in full. */
+static bool is_one_scan(const struct reader *reader, uint32_t frame, uint32_t channels)
+{
+    enum { PROGRESSIVE = 0xC2, PROGRESSIVE_ARITHMETIC = 0xCA };
+    const bool is_here = reader->size - reader->position >= 3;
+    return frame != PROGRESSIVE && frame != PROGRESSIVE_ARITHMETIC && is_here &&
+           reader->bytes[reader->position + 2] == channels;
+}
+
 static mr_status jpeg_header(struct reader *reader, struct mr__image_info *out)
 {
     enum { NONE = 0x00, TEMPORARY = 0x01, RESTART = 0xD0, START = 0xD8, END = 0xD9, SCAN = 0xDA };
     enum { APP1 = 0xE1 };
-    bool has_frame = false;
+    uint32_t frame = 0, channels = 0;
     skip(reader, 2);
     while (!reader->is_short) {
         const uint32_t marker = next_marker(reader);
         if (marker == NONE || marker == TEMPORARY || (marker >= RESTART && marker <= START))
             continue;
-        if (marker == SCAN && has_frame && !reader->is_short)
+        if (marker == SCAN && frame && !reader->is_short) {
+            if (is_one_scan(reader, frame, channels))
+                out->decode_bytes = 0;
             return MR_OK;
+        }
         if (marker == END || marker == SCAN)
             break;
         const uint32_t length = take(reader, 2);
@@ -150,11 +174,11 @@ static mr_status jpeg_header(struct reader *reader, struct mr__image_info *out)
         const size_t next = reader->position + length - 2;
         if (marker == APP1)
             jpeg_exif(reader, length - 2, out);
-        if (is_frame(marker) && !has_frame) {
-            const mr_status status = jpeg_frame(reader, marker, out);
+        if (is_frame(marker) && !frame) {
+            const mr_status status = jpeg_frame(reader, marker, &channels, out);
             if (status)
                 return status;
-            has_frame = true;
+            frame = marker;
         }
         if (next < reader->position)
             break;
@@ -166,6 +190,21 @@ static mr_status jpeg_header(struct reader *reader, struct mr__image_info *out)
 
 /* ---- PNG ---- */
 
+/* Deflate makes at most 258 bytes of 2 bits. An interlaced image is held as a whole. */
+static void png_sizes(uint32_t depth, uint32_t colour, bool is_interlaced,
+                      struct mr__image_info *out)
+{
+    enum { BEST_DEFLATE = 258 * 8 / 2 };
+    static const uint8_t samples[] = { 1, 0, 3, 1, 2, 0, 4 };
+    const uint64_t width = out->file_width, height = out->file_height;
+    if (width > MR__IMAGE_SIDE_LIMIT || height > MR__IMAGE_SIDE_LIMIT)
+        return; /* refused later */
+    if (colour < sizeof samples && depth <= 16)
+        out->least_file_bytes = width * height * samples[colour] * depth / 8 / BEST_DEFLATE;
+    if (is_interlaced)
+        out->decode_bytes = width * height * 4 * out->sample_bytes;
+}
+
 static mr_status png_header(struct reader *reader, struct mr__image_info *out)
 {
     enum { IHDR = 0x49484452, IDAT = 0x49444154, IEND = 0x49454E44, EXIF = 0x65584966 };
@@ -173,8 +212,12 @@ static mr_status png_header(struct reader *reader, struct mr__image_info *out)
     const uint32_t first = take(reader, 4), name = take(reader, 4);
     out->file_width = take(reader, 4);
     out->file_height = take(reader, 4);
-    out->sample_bytes = take(reader, 1) == 16 ? 2 : 1;
-    skip(reader, 4 + 4);
+    const uint32_t depth = take(reader, 1), colour = take(reader, 1);
+    skip(reader, 2);
+    const bool is_interlaced = take(reader, 1);
+    skip(reader, 4);
+    out->sample_bytes = depth == 16 ? 2 : 1;
+    png_sizes(depth, colour, is_interlaced, out);
     if (!reader->is_short && (first != 13 || name != IHDR))
         return mr_error_set(MR_E_FORMAT, "corrupt: the PNG does not begin with its size");
     while (!reader->is_short) {
@@ -222,12 +265,22 @@ static mr_status check_size(const struct mr__image_info *info, uint64_t limit)
                             info->file_height);
     const uint64_t pixels = (uint64_t)info->file_width * info->file_height;
     /* A side past a million is no picture, and sums of such rows would not fit their numbers. */
-    if (pixels <= limit && info->file_width <= 1000000 && info->file_height <= 1000000)
+    if (pixels <= limit && info->file_width <= MR__IMAGE_SIDE_LIMIT &&
+        info->file_height <= MR__IMAGE_SIDE_LIMIT)
         return MR_OK;
     return mr_error_set(MR_E_UNSUPPORTED,
                         "too large: %u x %u pixels, the limit is %" PRIu64
                         " in all; if it is what you want, raise limits.pixels",
                         info->file_width, info->file_height, limit);
+}
+
+mr_status mr__image_check_length(const struct mr__image_info *info, uint64_t size_bytes)
+{
+    if (size_bytes >= info->least_file_bytes)
+        return MR_OK;
+    return mr_error_set(MR_E_FORMAT,
+                        "truncated: a file of %" PRIu64 " bytes cannot hold %u x %u pixels",
+                        size_bytes, info->file_width, info->file_height);
 }
 
 static void settle_size(struct mr__image_info *info, uint32_t edge_limit)

@@ -20,6 +20,8 @@ mr_status mr__image_decode(const void *bytes, size_t size_bytes,
 {
     bool needs_more;
     mr_status status = mr__image_probe(bytes, size_bytes, options, out, &needs_more);
+    if (!status)
+        status = mr__image_check_length(out, size_bytes);
     if (status)
         return status;
     if (mr__image_bytes(out) > capacity_bytes)
@@ -76,6 +78,7 @@ mr_status mr__image_file_read(struct mr__image_file *file, const char *path, siz
     if (handle < 0)
         return mr_error_set(MR_E_IO, "cannot be opened: %s", strerror(errno));
     mr_status status = file_size(handle, &size_bytes);
+    file->whole_bytes = size_bytes;
     if (part_bytes && part_bytes < size_bytes)
         size_bytes = part_bytes;
     if (!status)

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #define MR__IMAGE_PIXEL_LIMIT ((uint64_t)128 * 1000 * 1000)
+#define MR__IMAGE_SIDE_LIMIT 1000000
 #define MR__IMAGE_FILE_LIMIT ((uint64_t)512 << 20)
 #define MR__IMAGE_PROBE_BYTES ((size_t)64 << 10) /* mostly enough for mr__image_probe */
 
@@ -39,6 +40,8 @@ struct mr__image_info {
     uint32_t orientation;             /* EXIF's 1 to 8; 1 where the file says none */
     uint32_t width, height;           /* of the working image, upright */
     uint32_t sample_bytes;            /* 1, or 2 for files of 16 bits */
+    uint64_t least_file_bytes;        /* no file of these pixels is shorter */
+    uint64_t decode_bytes;            /* that decoding holds beside the working image, rows apart */
 };
 
 /* Bytes of the working image: width * height * 3 samples. */
@@ -50,6 +53,10 @@ mr_status mr__image_probe(const void *bytes, size_t size_bytes,
                           const struct mr__image_options *options, struct mr__image_info *out,
                           bool *needs_more);
 
+/* Whether a file of `size_bytes` can hold what its header promises: MR_E_FORMAT where not even the best
+ * compression could. */
+mr_status mr__image_check_length(const struct mr__image_info *info, uint64_t size_bytes);
+
 /* Decodes a whole file into `capacity_bytes` of `pixels` (u8 or u16 in the machine's order). Grey is
  * repeated, alpha is laid over black, CMYK becomes RGB without a profile, 16 bits are kept. */
 mr_status mr__image_decode(const void *bytes, size_t size_bytes,
@@ -60,6 +67,7 @@ mr_status mr__image_decode(const void *bytes, size_t size_bytes,
 struct mr__image_file {
     unsigned char *bytes;
     size_t size_bytes, capacity_bytes;
+    uint64_t whole_bytes; /* of the file, however much of it is here */
 };
 
 /* Reads `path`, or its first `part_bytes` when that is not 0. Only regular files of at most

@@ -520,6 +520,52 @@ static void bombs_are_refused_by_their_header(void **state)
     free(fine.bytes);
 }
 
+/* 1032 bytes of pixels from one of a file are the most there can be. */
+static void a_file_too_short_for_its_size_is_refused(void **state)
+{
+    (void)state;
+    uint8_t pixels[64 * 64 * 3] = { 0 };
+    struct made_file file = make_png(
+        &(struct made_png){ .width = 64, .height = 64, .depth = 8, .colour = PNG_COLOR_TYPE_RGB },
+        pixels);
+    struct mr__image_info info;
+    bool needs_more;
+    assert_ok(mr__image_probe(file.bytes, file.size_bytes, NULL, &info, &needs_more));
+    assert_int_equal(64 * 64 * 3 / 1032, info.least_file_bytes);
+    assert_int_equal(0, info.decode_bytes);
+    assert_ok(mr__image_check_length(&info, info.least_file_bytes));
+    assert_status(MR_E_FORMAT, mr__image_check_length(&info, info.least_file_bytes - 1));
+    memcpy(file.bytes + 16, "\x00\x00\x2A\xF8\x00\x00\x2A\xF8\x10\x06", 10);
+    expect_refused(file.bytes, file.size_bytes, MR_E_FORMAT, "cannot hold 11000 x 11000 pixels");
+    assert_ok(mr__image_probe(file.bytes, file.size_bytes, NULL, &info, &needs_more));
+    assert_int_equal(UINT64_C(11000) * 11000 * 8 / 1032, info.least_file_bytes);
+    free(file.bytes);
+}
+
+/* What is held as a whole while it is decoded counts before it is. */
+static void a_probe_says_what_decoding_takes(void **state)
+{
+    (void)state;
+    uint8_t *pixels = make_noise(40 * 30 * 3, 4);
+    struct mr__image_info info;
+    bool needs_more;
+    for (int k = 0; k < 4; k++) {
+        struct made_file file =
+            k < 2 ? make_jpeg(&(struct made_jpeg){ 40, 30, k ? 1 : 3, 0, k == 0, 0, true }, pixels)
+                  : make_png(&(struct made_png){ .width = 40,
+                                                 .height = 30,
+                                                 .depth = k == 2 ? 16 : 8,
+                                                 .is_interlaced = k == 2,
+                                                 .colour = PNG_COLOR_TYPE_GRAY },
+                             pixels);
+        static const uint64_t expected[] = { 64 * 32 * 3 * 2, 0, 40 * 30 * 4 * 2, 0 };
+        assert_ok(mr__image_probe(file.bytes, file.size_bytes, NULL, &info, &needs_more));
+        assert_int_equal(expected[k], info.decode_bytes);
+        free(file.bytes);
+    }
+    free(pixels);
+}
+
 static void a_probe_says_when_it_needs_more(void **state)
 {
     (void)state;
@@ -610,6 +656,8 @@ int main(void)
         cmocka_unit_test(damaged_files_are_refused),
         cmocka_unit_test(what_is_no_image_is_named),
         cmocka_unit_test(bombs_are_refused_by_their_header),
+        cmocka_unit_test(a_file_too_short_for_its_size_is_refused),
+        cmocka_unit_test(a_probe_says_what_decoding_takes),
         cmocka_unit_test(a_probe_says_when_it_needs_more),
         cmocka_unit_test(only_regular_files_are_read),
         cmocka_unit_test(decoding_survives_no_memory),

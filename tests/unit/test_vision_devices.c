@@ -219,6 +219,38 @@ static void bad_images_are_left_out_on_several_devices(void **state)
     assert_int_equal(0, fakecuda_live());
 }
 
+/* ---- memory ---- */
+
+/* Devices of 16 MB: the largest image that is taken runs, a larger one is named, and the rest is what it
+ * was. */
+static void an_image_without_room_on_a_device_is_left_out(void **state)
+{
+    (void)state;
+    make_many(false);
+    save_png("in/most.png", 320, 300, 1);
+    run_alone(": cpu", "", "a");
+    save_png("in/zu.png", 420, 300, 2);
+    setenv("FAKECUDA_MEMORY_BYTES", "16000000", 1);
+    static const char *const devices[] = { ": cuda:0", "s: [cuda:1, cpu]", "s: all" };
+    for (size_t k = 0; k < 3; k++) {
+        mr_job *job = run_on(devices[k], modes[k], "b", NULL);
+        const char *words = mr_job_report_text(job);
+        assert_non_null(strstr(words, "in/zu.png: too large for memory: 420 x 300 pixels need "));
+        assert_non_null(strstr(words, k == 1 ? " on cuda:1, and" : " on cuda:0, and"));
+        assert_non_null(strstr(words, "may take 6.4 MB there; give a smaller `size`\n"));
+        assert_int_equal(1, report_of(job)->items_skipped);
+        mr_job_destroy(job);
+        assert_int_equal((IMAGES + 1) * 7, assert_same_outputs("a", "b"));
+    }
+    mr_job *job = parse(": cuda:0", ", on_error: stop", "c");
+    assert_int_equal(MR_E_UNSUPPORTED, mr_job_run(job, NULL));
+    assert_non_null(strstr(mr_last_error(), "in/zu.png: too large for memory"));
+    mr_job_destroy(job);
+    assert_false(has_file("c"));
+    unsetenv("FAKECUDA_MEMORY_BYTES");
+    assert_int_equal(0, fakecuda_live());
+}
+
 /* ---- what is measured ---- */
 
 static json_int_t measured_of(const char *keys)
@@ -360,6 +392,7 @@ static void every_driver_call_may_fail(void **state)
 static int enter(void **state)
 {
     setenv("FAKECUDA_DEVICES", "4", 1);
+    unsetenv("FAKECUDA_MEMORY_BYTES");
     return fixture_enter(state);
 }
 
@@ -374,6 +407,7 @@ int main(void)
         TEST(order_is_that_of_the_list),
         TEST(fewer_images_than_devices_are_done),
         TEST(bad_images_are_left_out_on_several_devices),
+        TEST(an_image_without_room_on_a_device_is_left_out),
         TEST(as_many_images_are_measured_as_asked_for),
         TEST(outputs_are_the_same_when_a_device_is_lost),
         TEST(nothing_is_left_when_all_devices_are_lost),

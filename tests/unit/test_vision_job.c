@@ -199,6 +199,89 @@ static void bad_images_are_skipped_and_named(void **state)
     json_decref(summary);
 }
 
+/* A header that promises what no file of that length holds costs the others nothing. */
+static void a_forged_header_is_named(void **state)
+{
+    (void)state;
+    make_images();
+    run_verified("vision: { images: in, size: original, folder: good }\n");
+    size_t size_bytes;
+    char *bytes = read_file("in/a.png", &size_bytes);
+    memcpy(bytes + 16, "\x00\x00\x2A\xF8\x00\x00\x2A\xF8\x10", 9); /* 11000 x 11000 of 16 bits */
+    write_file("in/forged.png", bytes, size_bytes);
+    free(bytes);
+    mr_job *job = load_job("vision: { images: in, size: original, folder: out }\n");
+    assert_ok(mr_job_run(job, NULL));
+    assert_non_null(strstr(mr_job_report_text(job), "in/forged.png: truncated: a file of "));
+    assert_non_null(strstr(mr_job_report_text(job), " bytes cannot hold 11000 x 11000 pixels"));
+    mr_job_destroy(job);
+    assert_int_equal(6 * 7, assert_same_outputs("good", "out"));
+    assert_status(MR_E_FORMAT,
+                  run_job("vision: { images: in, on_error: stop, folder: third }\n", NULL));
+    assert_words("in/forged.png: truncated");
+    expect_problem("vision: { images: in, query: { image: in/forged.png }, size: original, folder: "
+                   "d }\n",
+                   MR_E_FORMAT, "in/forged.png: truncated");
+}
+
+/* Not memory that ran out, but an image that has no room: what becomes of it is a matter of policy. */
+static void an_image_without_room_is_a_bad_image(void **state)
+{
+    (void)state;
+    make_images();
+    run_verified("vision: { images: in, folder: good }\n");
+    save_png("in/large.png", 1024, 768, 8);
+    save_jpeg("in/turned.jpg", 900, 1000, 6);
+    const char *text = "vision: { images: in, limits: { memory: 24 MiB }, folder: out }\n";
+    mr_job *job = load_job(text);
+    assert_ok(mr_job_run(job, &(mr_job_run_options){ .is_verified = true }));
+    const char *words = mr_job_report_text(job);
+    assert_non_null(strstr(words, "in/large.png: too large for memory: 1024 x 768 pixels need "));
+    assert_non_null(strstr(words, "in/turned.jpg: too large for memory: 1000 x 900 pixels need "));
+    assert_non_null(strstr(words, "may take 25.2 MB there; give a smaller `size`, or raise "
+                                  "limits.memory"));
+    assert_non_null(strstr(mr_job_report_json(job), "\"skipped_count\": 2"));
+    mr_job_destroy(job);
+    assert_int_equal(6 * 7, assert_same_outputs("good", "out"));
+
+    assert_status(MR_E_UNSUPPORTED,
+                  run_job("vision: { images: in, limits: { memory: 24 MiB }, on_error: stop,"
+                          " folder: third }\n",
+                          NULL));
+    assert_words("in/large.png: too large for memory");
+    assert_false(has_file("third"));
+    /* The remedy is one. */
+    assert_ok(run_job("vision: { images: in, limits: { memory: 24 MiB }, size: 512, on_error: stop,"
+                      " folder: third }\n",
+                      NULL));
+    assert_int_equal(8, count_done("third"));
+}
+
+/* What a job asks for beyond its memory is cut down, and comes to the same. */
+static void many_slots_are_cut_to_the_memory(void **state)
+{
+    (void)state;
+    make_images();
+    run_verified("vision: { images: in, folder: good }\n");
+    static const char *const modes[] = { "mode: pipelined", "mode: concurrent, sets: 64" };
+    for (int k = 0; k < 2; k++) {
+        char text[256];
+        snprintf(text, sizeof text,
+                 "vision: { images: in, %s, slots: 1024, decode_threads: 64, limits: { memory: 6 "
+                 "MiB }, folder: out }\n",
+                 modes[k]);
+        mr_job *job = load_job(text);
+        assert_ok(mr_job_run(job, NULL));
+        const mr_job_report *report;
+        assert_ok(mr_job_report_get(job, &report));
+        assert_true(report->pipeline->slot_count < 4);
+        mr_job_destroy(job);
+        assert_int_equal(6 * 7, assert_same_outputs("good", "out"));
+    }
+    expect_problem("vision: { images: in, limits: { memory: 4096 }, folder: out }\n", MR_E_FORMAT,
+                   "vision.limits.memory: less than 1 MiB");
+}
+
 static void a_bad_image_may_stop_the_run(void **state)
 {
     (void)state;
@@ -402,6 +485,9 @@ int main(void)
         fixture_test(outputs_are_not_images),
         fixture_test(paths_may_come_on_standard_input),
         fixture_test(bad_images_are_skipped_and_named),
+        fixture_test(a_forged_header_is_named),
+        fixture_test(an_image_without_room_is_a_bad_image),
+        fixture_test(many_slots_are_cut_to_the_memory),
         fixture_test(a_bad_image_may_stop_the_run),
         fixture_test(nothing_but_bad_images_is_said),
         fixture_test(tiny_images_have_one_answer),

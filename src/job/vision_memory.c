@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What images take of memory: on each device, and on the host, where they are decoded into pinned buffers
+ * and drawn. An image that has no room by itself is a bad image; how many are held at once is cut down
+ * until they have.
+ */
+#include "job/vision_run.h"
+#include "job/words.h"
+
+/* Of what is free when the run begins: pipelines put slots into half of what they find, and before that
+ * come the model, code, and whatever else grows. */
+static uint64_t share_of(uint64_t free_bytes)
+{
+    return free_bytes / 5 * 2;
+}
+
+static uint64_t at_most(uint64_t value, uint64_t limit)
+{
+    return value < limit ? value : limit;
+}
+
+static uint64_t at_least_one(uint64_t value)
+{
+    return value ? value : 1;
+}
+
+static mr_status find_share(const struct mr__vision_run *run, mr_device *device, uint64_t *out)
+{
+    uint64_t free_bytes, total_bytes;
+    const mr_status status = mr_device_memory(device, &free_bytes, &total_bytes);
+    *out = total_bytes ? share_of(free_bytes) : UINT64_MAX; /* a machine that does not say */
+    if (run->vision->memory_limit)
+        *out = at_most(*out, run->vision->memory_limit);
+    return status;
+}
+
+mr_status mr__vision_memory_find(struct mr__vision_run *run)
+{
+    mr_status status = find_share(run, run->host, &run->memory_bytes);
+    for (uint32_t k = 0; k < run->lane_count && !status; k++)
+        status = find_share(run, run->lanes[k].device, &run->lanes[k].memory_bytes);
+    return status;
+}
+
+/* ---- sizes ---- */
+
+void mr__vision_sizes_widen(const struct mr__vision_job *vision,
+                            const struct mr__vision_record *record, struct mr__vision_sizes *sizes)
+{
+    enum {
+        PICTURE_BYTES = 4 * 3
+    }; /* of a pixel: the image, the overlay, and its file as it grows */
+    const struct mr__vision_plan *plan = &record->plan;
+    const bool has_picture =
+        vision->has_output[MR__VISION_OUT_OVERLAY] || vision->has_output[MR__VISION_OUT_SHEET];
+    const size_t picture_bytes =
+        has_picture ? (size_t)plan->width * plan->height * PICTURE_BYTES : 0;
+#define WIDEN(field, bytes)                                                                        \
+    if (sizes->field < (bytes))                                                                    \
+    sizes->field = bytes
+    WIDEN(image_bytes, plan->image_bytes);
+    WIDEN(textures_bytes, plan->textures_bytes);
+    WIDEN(scores_bytes, plan->scores_bytes);
+    WIDEN(result_bytes, plan->result_bytes);
+    WIDEN(scratch_bytes, plan->scratch_bytes);
+    WIDEN(decode_bytes, record->info.decode_bytes);
+    WIDEN(picture_bytes, picture_bytes);
+#undef WIDEN
+}
+
+/* Of an image in flight, on its device. */
+static uint64_t device_bytes(const struct mr__vision_sizes *sizes)
+{
+    return (uint64_t)sizes->image_bytes + sizes->textures_bytes + sizes->scores_bytes +
+           sizes->result_bytes + sizes->scratch_bytes;
+}
+
+/* Of one image in flight on every device, on the host: its pixels, its result, what is drawn of it; and
+ * all the rest where the device is the host. */
+static uint64_t host_bytes(const struct mr__vision_run *run, const struct mr__vision_sizes *sizes)
+{
+    uint64_t sum = 0;
+    for (uint32_t k = 0; k < run->lane_count; k++) {
+        sum += (uint64_t)sizes->image_bytes + sizes->result_bytes + sizes->picture_bytes;
+        if (mr__vision_is_host(run->lanes[k].device))
+            sum += device_bytes(sizes) - sizes->image_bytes;
+    }
+    return sum;
+}
+
+/* Of a thread that decodes. */
+static uint64_t thread_bytes(const struct mr__vision_sizes *sizes)
+{
+    return sizes->image_bytes + sizes->decode_bytes;
+}
+
+/* ---- one image ---- */
+
+static mr_status refuse(const struct mr__vision_run *run, const struct mr__vision_record *record,
+                        const char *where, uint64_t needed, uint64_t there)
+{
+    char need[MR__AMOUNT_BYTES], room[MR__AMOUNT_BYTES];
+    const bool is_limited = run->vision->memory_limit && there >= run->vision->memory_limit;
+    const bool is_decoding = record->info.decode_bytes >= there;
+    return mr_error_set(MR_E_UNSUPPORTED,
+                        "too large for memory: %u x %u pixels need %s on %s, and an image may take "
+                        "%s there; %s%s",
+                        record->info.width, record->info.height, mr__amount((double)needed, need),
+                        where, mr__amount((double)there, room),
+                        is_decoding ? "save it as a PNG that is not interlaced or a baseline JPEG"
+                                    : "give a smaller `size`",
+                        is_limited ? ", or raise limits.memory" : "");
+}
+
+mr_status mr__vision_memory_check(const struct mr__vision_run *run,
+                                  const struct mr__vision_record *record)
+{
+    struct mr__vision_sizes sizes = { 0 };
+    mr__vision_sizes_widen(run->vision, record, &sizes);
+    const uint64_t on_device = device_bytes(&sizes);
+    for (uint32_t k = 0; k < run->lane_count; k++) {
+        const struct mr__vision_lane *lane = &run->lanes[k];
+        if (on_device > lane->memory_bytes)
+            return refuse(run, record, mr_device_id(lane->device), on_device, lane->memory_bytes);
+    }
+    const uint64_t on_host = host_bytes(run, &sizes) + thread_bytes(&sizes);
+    return on_host > run->memory_bytes ? refuse(run, record, "the host", on_host, run->memory_bytes)
+                                       : MR_OK;
+}
+
+/* ---- all of them ---- */
+
+void mr__vision_memory_fit(struct mr__vision_run *run)
+{
+    struct mr__vision_job *vision = run->vision;
+    const struct mr__vision_sizes *sizes = &run->largest;
+    const uint64_t slot = host_bytes(run, sizes), thread = thread_bytes(sizes);
+    uint64_t slots = run->slot_count, left = run->memory_bytes;
+    for (uint32_t k = 0; k < run->lane_count; k++)
+        slots = at_most(slots, run->lanes[k].memory_bytes / at_least_one(device_bytes(sizes)));
+    slots = at_most(slots, (left - at_most(thread, left)) / at_least_one(slot));
+    run->slot_count = (uint32_t)at_least_one(slots);
+    left -= at_most(run->slot_count * slot, left);
+    vision->threads_used =
+        (uint32_t)at_least_one(at_most(vision->threads_used, left / at_least_one(thread)));
+}
