@@ -65,8 +65,8 @@ static mr_status no_memory(void)
 
 /* ---- folders and patterns ---- */
 
-/* What stands in a folder beside images is left alone; images of kinds that are not read are listed,
- * so that the run can say so. */
+/* What stands in a folder beside images is left alone; what is named like one is listed, so that the run
+ * can say why it is not read: images of other kinds, links to nowhere, pipes. */
 static bool has_image_ending(const char *path)
 {
     static const char *const endings[] = { "jpg",  "jpeg", "jpe", "jfif", "png",
@@ -86,15 +86,15 @@ static mr_status add_entry(struct mr__vision_list *list, const char *path, bool 
                            uint32_t depth)
 {
     struct stat facts;
-    if (stat(path, &facts))
-        return MR_OK; /* it went meanwhile, or is a link to nowhere */
+    if (stat(path, &facts) && lstat(path, &facts))
+        return MR_OK; /* it went meanwhile */
     if (S_ISDIR(facts.st_mode) && facts.st_ino == list->out_inode &&
         facts.st_dev == list->out_device)
         return MR_OK;
     if (S_ISDIR(facts.st_mode))
         return is_recursive && depth < DEPTH_LIMIT ? add_folder(list, path, true, depth + 1)
                                                    : MR_OK;
-    if (!S_ISREG(facts.st_mode) || !has_image_ending(path))
+    if (!has_image_ending(path))
         return MR_OK;
     return mr__vision_list_add(list, path, strlen(path)) ? MR_OK : no_memory();
 }

@@ -164,6 +164,10 @@ static void make_bad_images(void)
     write_text("in/nothing.jpg", "");
     write_text("in/moving.gif", "GIF89a...........");
     assert_int_equal(0, symlink("nowhere", "in/gone.png"));
+    assert_int_equal(0, symlink("nowhere", "in/gone"));
+    assert_int_equal(0, symlink("round.png", "in/round.png"));
+    assert_int_equal(0, mkfifo("in/pipe.jpeg", 0600));
+    assert_int_equal(0, mkdir("in/folder.jpg", 0777));
 }
 
 static void bad_images_are_skipped_and_named(void **state)
@@ -177,9 +181,9 @@ static void bad_images_are_skipped_and_named(void **state)
     assert_int_equal(6 * 7, assert_same_outputs("good", "out"));
     const mr_job_report *report;
     assert_ok(mr_job_report_get(job, &report));
-    assert_int_equal(11, report->pipeline->items_in);
+    assert_int_equal(14, report->pipeline->items_in);
     assert_int_equal(6, report->pipeline->items_out);
-    assert_int_equal(5, report->pipeline->items_skipped);
+    assert_int_equal(8, report->pipeline->items_skipped);
     const char *text = mr_job_report_json(job);
     assert_non_null(strstr(text, "in/cut.jpg"));
     assert_non_null(strstr(text, "truncated"));
@@ -187,6 +191,9 @@ static void bad_images_are_skipped_and_named(void **state)
     assert_non_null(strstr(text, "the file is empty"));
     assert_non_null(strstr(text, "a GIF image"));
     assert_non_null(strstr(mr_job_report_text(job), "in/rotten.png: corrupt"));
+    assert_non_null(strstr(mr_job_report_text(job), "in/gone.png: cannot be opened: No such file"));
+    assert_non_null(strstr(mr_job_report_text(job), "in/round.png: cannot be opened: Too many"));
+    assert_non_null(strstr(mr_job_report_text(job), "in/pipe.jpeg: no regular file"));
     mr_job_destroy(job);
 
     size_t size_bytes;
@@ -194,7 +201,7 @@ static void bad_images_are_skipped_and_named(void **state)
     assert_non_null(strstr(page, "in/nothing.jpg"));
     free(page);
     json_t *summary = load_json("out/summary.json");
-    assert_int_equal(5, json_integer_value(json_object_get(summary, "skipped_count")));
+    assert_int_equal(8, json_integer_value(json_object_get(summary, "skipped_count")));
     assert_int_equal(6, json_integer_value(json_object_get(summary, "done")));
     json_decref(summary);
 }
