@@ -275,6 +275,7 @@ static bool name_one(struct mr__vision_list *list, struct names *names,
 {
     const char *base = base_name(&list->texts, record->path);
     record->name = base;
+    /* Of good and bad images alike: mending one renames no other. */
     for (unsigned number = 2; record->name && !names_add(names, record->name); number++)
         record->name = mr__arena_text(&list->texts, "%s-%u", base, number);
     return record->name != NULL;

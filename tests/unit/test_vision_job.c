@@ -289,6 +289,32 @@ static void many_slots_are_cut_to_the_memory(void **state)
                    "vision.limits.memory: less than 1 MiB");
 }
 
+/* Whether its header or its pixels are bad: the others are called what they were. */
+static void a_bad_image_keeps_its_name(void **state)
+{
+    (void)state;
+    make_images();
+    save_png("in/a.jpg", 64, 64, 8);
+    save_png("in/a.jpeg", 80, 64, 9);
+    assert_ok(run_job("vision: { images: in, folder: good, outputs: [tokens] }\n", NULL));
+    assert_true(has_file("good/tokens/a.npy") && has_file("good/tokens/a-2.npy") &&
+                has_file("good/tokens/a-3.npy"));
+    size_t size_bytes;
+    char *bytes = read_file("in/a.jpeg", &size_bytes);
+    bytes[size_bytes / 2] ^= 0x55;
+    write_file("in/a.jpeg", bytes, size_bytes);
+    free(bytes);
+    write_text("in/a.jpg", "");
+    assert_ok(run_job("vision: { images: in, folder: out, outputs: [tokens] }\n", NULL));
+    assert_false(has_file("out/tokens/a.npy") || has_file("out/tokens/a-2.npy"));
+    assert_same_file("good/tokens/a-3.npy", "out/tokens/a-3.npy");
+    json_t *summary = load_json("out/summary.json");
+    const json_t *image = json_array_get(json_object_get(summary, "list"), 0);
+    assert_string_equal("a-3", json_string_value(json_object_get(image, "name")));
+    assert_string_equal("in/a.png", json_string_value(json_object_get(image, "image")));
+    json_decref(summary);
+}
+
 static void a_bad_image_may_stop_the_run(void **state)
 {
     (void)state;
@@ -492,6 +518,7 @@ int main(void)
         fixture_test(outputs_are_not_images),
         fixture_test(paths_may_come_on_standard_input),
         fixture_test(bad_images_are_skipped_and_named),
+        fixture_test(a_bad_image_keeps_its_name),
         fixture_test(a_forged_header_is_named),
         fixture_test(an_image_without_room_is_a_bad_image),
         fixture_test(many_slots_are_cut_to_the_memory),
