@@ -134,12 +134,6 @@ static mr_status add_workers(mr_balancer *balancer, const mr_balancer_options *o
     return status;
 }
 
-static mr_status init_lock(mr_balancer *balancer)
-{
-    struct mr__gate *const gates[] = { &balancer->changed, &balancer->called };
-    return mr__gates_init(&balancer->lock, gates, sizeof gates / sizeof *gates);
-}
-
 /* It takes no signals: those are for the program's own threads. */
 static mr_status start_service(mr_balancer *balancer)
 {
@@ -165,7 +159,7 @@ mr_status mr_balancer_create(const mr_balancer_options *options, mr_balancer **o
     if (status)
         return status;
     mr_balancer *balancer = mr__zalloc(sizeof *balancer);
-    if (!balancer || init_lock(balancer)) {
+    if (!balancer || pthread_mutex_init(&balancer->lock, NULL)) {
         mr__free(balancer);
         return mr_error_set(MR_E_NO_MEMORY, "balancer: no memory for the balancer itself");
     }
@@ -203,8 +197,6 @@ static void free_balancer(mr_balancer *balancer)
     mr__free(balancer->affinities);
     mr__model_fini(&balancer->model);
     mr__free(balancer->workers);
-    mr__gate_fini(&balancer->called);
-    mr__gate_fini(&balancer->changed);
     pthread_mutex_destroy(&balancer->lock);
     mr__free(balancer->name);
     mr__free(balancer);

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * flow/gate.h - where one side waits for the other: a condition variable whose waiters look for a
- * moment before they sleep, and how long a caller is willing to wait.
+ * flow/gate.h - where one side waits for the other: a condition whose waiters look for a moment before
+ * they sleep, and how long a caller is willing to wait.
  */
 #ifndef MR__GATE_H
 #define MR__GATE_H
+
+#include "base/condition.h"
 
 #include <millrace/event.h>
 #include <millrace/status.h>
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <time.h>
 
 /* A limit on waiting, fixed when the call began. */
@@ -28,17 +28,11 @@ uint64_t mr__patience_left_ns(const struct mr__patience *patience);
  * was none from the start. */
 mr_status mr__patience_wait_event(const struct mr__patience *patience, const mr_event *event);
 
-/* Belongs to one lock. Everything here is called with it held. */
+/* Zero is ready for use, and nothing is to be ended. Belongs to one lock; everything here is called with
+ * it held. */
 struct mr__gate {
-    pthread_cond_t changed;
-    uint32_t sleeper_count;
-    _Atomic uint32_t change_count; /* written under the lock, read by those who look */
+    struct mr__condition changed;
 };
-
-mr_status mr__gate_init(struct mr__gate *gate);
-void mr__gate_fini(struct mr__gate *gate);
-/* A lock and its gates: all of them, or MR_E_NO_MEMORY and none. */
-mr_status mr__gates_init(pthread_mutex_t *lock, struct mr__gate *const *gates, size_t count);
 
 /* Tells the waiters that there may be something for them: all, or one where any will do. */
 void mr__gate_notify(struct mr__gate *gate, bool is_for_all);

@@ -362,12 +362,6 @@ static mr_status start_threads(mr_loader *loader)
                         loader->name, loader->started_count, loader->options.worker_count);
 }
 
-static mr_status init_lock(mr_loader *loader)
-{
-    struct mr__gate *const gates[] = { &loader->room, &loader->work, &loader->ready };
-    return mr__gates_init(&loader->lock, gates, sizeof gates / sizeof *gates);
-}
-
 /* ---- create and destroy ---- */
 
 mr_status mr_loader_create(mr_device *device, const mr_loader_options *options, mr_loader **out)
@@ -377,7 +371,7 @@ mr_status mr_loader_create(mr_device *device, const mr_loader_options *options, 
     if (status)
         return status;
     mr_loader *loader = mr__zalloc(sizeof *loader);
-    if (!loader || init_lock(loader)) {
+    if (!loader || pthread_mutex_init(&loader->lock, NULL)) {
         mr__free(loader);
         return mr_error_set(MR_E_NO_MEMORY, "loader: no memory for the loader itself");
     }
@@ -464,9 +458,6 @@ void mr_loader_destroy(mr_loader *loader)
     mr__free(loader->order);
     for (uint32_t i = 0; i < loader->field_count; i++)
         mr__free(loader->fields[i].name);
-    mr__gate_fini(&loader->ready);
-    mr__gate_fini(&loader->work);
-    mr__gate_fini(&loader->room);
     pthread_mutex_destroy(&loader->lock);
     mr__free(loader->name);
     mr__free(loader);

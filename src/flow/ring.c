@@ -105,12 +105,6 @@ static mr_status check_options(const mr_device *device, const mr_ring_options *o
     return MR_OK;
 }
 
-static mr_status init_lock(mr_ring *ring)
-{
-    struct mr__gate *const gates[] = { &ring->freed, &ring->filled, &ring->settled };
-    return mr__gates_init(&ring->lock, gates, sizeof gates / sizeof *gates);
-}
-
 static mr_status add_slots(mr_ring *ring, mr_place place)
 {
     const size_t point_count = 1 + (size_t)ring->consumer_count;
@@ -142,7 +136,7 @@ mr_status mr_ring_create(mr_device *device, const mr_ring_options *options, mr_r
         return status;
 
     mr_ring *ring = mr__zalloc(sizeof *ring);
-    if (!ring || init_lock(ring)) {
+    if (!ring || pthread_mutex_init(&ring->lock, NULL)) {
         mr__free(ring);
         return mr_error_set(MR_E_NO_MEMORY, "ring: no memory for the ring itself");
     }
@@ -192,9 +186,6 @@ void mr_ring_destroy(mr_ring *ring)
     for (uint32_t i = 0; ring->entries && i < ring->slot_count; i++)
         mr_buffer_destroy(ring->entries[i].buffer);
     mr__free(ring->entries);
-    mr__gate_fini(&ring->settled);
-    mr__gate_fini(&ring->filled);
-    mr__gate_fini(&ring->freed);
     pthread_mutex_destroy(&ring->lock);
     mr__free(ring->name);
     mr__free(ring);

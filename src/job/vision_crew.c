@@ -6,6 +6,7 @@
  */
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/condition.h"
 #include "job/vision_job.h"
 
 #include <pthread.h>
@@ -32,7 +33,7 @@ struct mr__vision_crew {
     pthread_t threads[THREAD_LIMIT];
     uint32_t thread_count;
     pthread_mutex_t mutex; /* all below, and is_done of the places */
-    pthread_cond_t room, done;
+    struct mr__condition room, done;
     bool is_ending;
     size_t begun;    /* images taken by threads */
     size_t next;     /* the next one to hand on */
@@ -62,7 +63,7 @@ static void *serve(void *context)
     pthread_mutex_lock(&crew->mutex);
     for (;;) {
         while (!crew->is_ending && (crew->begun == crew->due_count || !crew->spare_count))
-            pthread_cond_wait(&crew->room, &crew->mutex);
+            (void)mr__condition_wait(&crew->room, &crew->mutex, NULL);
         if (crew->is_ending)
             break;
         const size_t position = crew->begun++;
@@ -74,7 +75,7 @@ static void *serve(void *context)
                crew->places[place].buffer);
         pthread_mutex_lock(&crew->mutex);
         crew->places[place].is_done = true;
-        pthread_cond_signal(&crew->done);
+        mr__condition_notify(&crew->done, true);
     }
     pthread_mutex_unlock(&crew->mutex);
     mr__image_file_fini(&file);
@@ -93,7 +94,7 @@ static bool is_next_done(const struct mr__vision_crew *crew)
 static void free_place(struct mr__vision_crew *crew, uint32_t place)
 {
     crew->spare[crew->spare_count++] = place;
-    pthread_cond_signal(&crew->room);
+    mr__condition_notify(&crew->room, false);
 }
 
 static mr_status stop_at(const struct mr__vision_record *record)
@@ -110,7 +111,7 @@ mr_status mr__vision_crew_next(struct mr__vision_crew *crew, struct mr__vision_r
     pthread_mutex_lock(&crew->mutex);
     while (crew->next < crew->due_count) {
         while (!crew->is_ending && !is_next_done(crew))
-            pthread_cond_wait(&crew->done, &crew->mutex);
+            (void)mr__condition_wait(&crew->done, &crew->mutex, NULL);
         if (crew->is_ending) {
             status = mr_error_set(MR_E_CANCELLED, "the run was cancelled");
             break;
@@ -148,8 +149,8 @@ void mr__vision_crew_interrupt(struct mr__vision_crew *crew)
 {
     pthread_mutex_lock(&crew->mutex);
     crew->is_ending = true;
-    pthread_cond_broadcast(&crew->room);
-    pthread_cond_broadcast(&crew->done);
+    mr__condition_notify(&crew->room, true);
+    mr__condition_notify(&crew->done, true);
     pthread_mutex_unlock(&crew->mutex);
 }
 
@@ -197,8 +198,6 @@ mr_status mr__vision_crew_create(struct mr__vision_job *vision, mr_device *devic
     if (!crew)
         return mr_error_set(MR_E_NO_MEMORY, "no memory for decoding");
     pthread_mutex_init(&crew->mutex, NULL);
-    pthread_cond_init(&crew->room, NULL);
-    pthread_cond_init(&crew->done, NULL);
     crew->vision = vision;
     crew->due = due;
     crew->due_count = due_count;
@@ -223,8 +222,6 @@ void mr__vision_crew_destroy(struct mr__vision_crew *crew)
         pthread_join(crew->threads[k], NULL);
     for (uint32_t k = 0; k < crew->place_count; k++)
         mr_buffer_destroy(crew->places[k].buffer);
-    pthread_cond_destroy(&crew->done);
-    pthread_cond_destroy(&crew->room);
     pthread_mutex_destroy(&crew->mutex);
     mr__free(crew->places);
     mr__free(crew->lent);

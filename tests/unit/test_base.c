@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the base promises of memory, clocks, hashes, copies, files and signals.
+ * What the base promises of memory, clocks, hashes, copies, files, signals and conditions.
  */
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/copy.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -14,6 +15,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -331,6 +334,154 @@ static void signals_wake_and_order_two_threads(void **state)
     assert_int_equal(2 * ROUNDS, pair.value);
 }
 
+/* ---- conditions ---- */
+
+enum { SLEEPERS = 6, TURNS = 2000 };
+
+/* Tokens, and threads that take them until it is over. */
+struct counter {
+    pthread_mutex_t lock; /* all below */
+    struct mr__condition added, taken;
+    int tokens, taken_count, round_count; /* round_count: waits of those who add */
+    bool is_over;
+};
+
+static void *take_tokens(void *context)
+{
+    struct counter *counter = context;
+    pthread_mutex_lock(&counter->lock);
+    while (!counter->is_over) {
+        if (!counter->tokens) {
+            (void)mr__condition_wait(&counter->added, &counter->lock, NULL);
+            continue;
+        }
+        counter->tokens--;
+        counter->taken_count++;
+        mr__condition_notify(&counter->taken, true);
+    }
+    pthread_mutex_unlock(&counter->lock);
+    return NULL;
+}
+
+static void start_takers(struct counter *counter, pthread_t threads[SLEEPERS])
+{
+    *counter = (struct counter){ .lock = PTHREAD_MUTEX_INITIALIZER };
+    for (int i = 0; i < SLEEPERS; i++)
+        assert_int_equal(0, pthread_create(&threads[i], NULL, take_tokens, counter));
+}
+
+static void end_takers(struct counter *counter, const pthread_t threads[SLEEPERS])
+{
+    pthread_mutex_lock(&counter->lock);
+    counter->is_over = true;
+    mr__condition_notify(&counter->added, true);
+    pthread_mutex_unlock(&counter->lock);
+    for (int i = 0; i < SLEEPERS; i++)
+        assert_int_equal(0, pthread_join(threads[i], NULL));
+    assert_int_equal(0, counter->added.sleeper_count);
+    assert_int_equal(0, counter->taken.sleeper_count);
+}
+
+static void await_sleepers(struct counter *counter)
+{
+    bool are_all = false;
+    while (!are_all) {
+        pthread_mutex_lock(&counter->lock);
+        are_all = counter->added.sleeper_count == SLEEPERS;
+        pthread_mutex_unlock(&counter->lock);
+        sched_yield();
+    }
+}
+
+static void add_tokens(struct counter *counter, int count, bool is_for_all)
+{
+    pthread_mutex_lock(&counter->lock);
+    const int end = counter->taken_count + counter->tokens + count;
+    counter->tokens += count;
+    mr__condition_notify(&counter->added, is_for_all);
+    while (counter->taken_count < end)
+        (void)mr__condition_wait(&counter->taken, &counter->lock, NULL);
+    pthread_mutex_unlock(&counter->lock);
+}
+
+static void condition_wakes_one_or_all(void **state)
+{
+    struct counter counter;
+    pthread_t threads[SLEEPERS];
+    (void)state;
+    start_takers(&counter, threads);
+    for (int i = 0; i < 20; i++) {
+        await_sleepers(&counter);
+        add_tokens(&counter, i % 2 ? SLEEPERS : 1, i % 2);
+    }
+    end_takers(&counter, threads);
+    assert_int_equal(10 + 10 * SLEEPERS, counter.taken_count);
+}
+
+static void condition_wait_ends_with_its_deadline(void **state)
+{
+    struct mr__condition condition = { 0 };
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    (void)state;
+    pthread_mutex_lock(&lock);
+    assert_false(mr__condition_wait(&condition, &lock, &(struct timespec){ 0 }));
+    const uint64_t start_ns = mr__clock_now_ns();
+    const struct timespec deadline = mr__clock_deadline(2000000);
+    assert_false(mr__condition_wait(&condition, &lock, &deadline));
+    assert_true(mr__clock_now_ns() - start_ns >= 2000000);
+    assert_int_equal(EBUSY, pthread_mutex_trylock(&lock));
+    pthread_mutex_unlock(&lock);
+    assert_int_equal(0, condition.sleeper_count);
+}
+
+static void *add_by_turns(void *context)
+{
+    struct counter *counter = context;
+    for (int i = 0; i < TURNS; i++)
+        add_tokens(counter, 1, false);
+    pthread_mutex_lock(&counter->lock);
+    counter->round_count += TURNS;
+    mr__condition_notify(&counter->taken, true);
+    pthread_mutex_unlock(&counter->lock);
+    return NULL;
+}
+
+static void be_held_up(int number)
+{
+    (void)number;
+    sched_yield();
+}
+
+/* Each token is added when the last has been taken, so one wake-up that is lost stops all. Meanwhile
+ * sleepers are held up wherever they are: this is what glibc's conditions do not stand. */
+static void condition_loses_no_wake_up_of_many_sleepers(void **state)
+{
+    enum { ADDERS = 2 };
+    struct counter counter;
+    pthread_t threads[SLEEPERS], adders[ADDERS];
+    const struct sigaction hold_up = { .sa_handler = be_held_up };
+    struct sigaction before;
+    (void)state;
+    assert_int_equal(0, sigaction(SIGUSR1, &hold_up, &before));
+    start_takers(&counter, threads);
+    for (int i = 0; i < ADDERS; i++)
+        assert_int_equal(0, pthread_create(&adders[i], NULL, add_by_turns, &counter));
+
+    bool is_over = false;
+    for (int i = 0; !is_over; i++) {
+        assert_int_equal(0, pthread_kill(threads[i % SLEEPERS], SIGUSR1));
+        sched_yield();
+        pthread_mutex_lock(&counter.lock);
+        is_over = counter.round_count == ADDERS * TURNS;
+        pthread_mutex_unlock(&counter.lock);
+    }
+    for (int i = 0; i < ADDERS; i++)
+        assert_int_equal(0, pthread_join(adders[i], NULL));
+    end_takers(&counter, threads);
+    assert_int_equal(0, sigaction(SIGUSR1, &before, NULL));
+    assert_int_equal(ADDERS * TURNS, counter.taken_count);
+}
+
 /* ---- numa ---- */
 
 static void node_lists_are_read(void **state)
@@ -382,6 +533,9 @@ int main(void)
         cmocka_unit_test(signal_set_before_the_wait_is_not_lost),
         cmocka_unit_test(signal_wait_ends_with_its_deadline),
         cmocka_unit_test(signals_wake_and_order_two_threads),
+        cmocka_unit_test(condition_wakes_one_or_all),
+        cmocka_unit_test(condition_wait_ends_with_its_deadline),
+        cmocka_unit_test(condition_loses_no_wake_up_of_many_sleepers),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
