@@ -249,7 +249,7 @@ static void hand_over(struct crossing *crossing)
     crossing->target_device->relay_count++;
     crossing->next = relay.arriving;
     relay.arriving = crossing;
-    pthread_cond_signal(&relay.arrived);
+    pthread_cond_broadcast(&relay.arrived);
     pthread_mutex_unlock(&relay.lock);
 }
 
@@ -297,7 +297,7 @@ void mr__relay_drain(mr_device *device)
 {
     pthread_mutex_lock(&relay.lock);
     relay.drain_count++;
-    pthread_cond_signal(&relay.arrived);
+    pthread_cond_broadcast(&relay.arrived);
     while (device->relay_count)
         pthread_cond_wait(&relay.finished, &relay.lock);
     relay.drain_count--;
@@ -309,7 +309,7 @@ void mr__relay_stop(void)
     pthread_mutex_lock(&relay.lock);
     const bool is_running = relay.is_running;
     relay.is_stopping = true;
-    pthread_cond_signal(&relay.arrived);
+    pthread_cond_broadcast(&relay.arrived);
     pthread_mutex_unlock(&relay.lock);
     if (is_running)
         pthread_join(relay.thread, NULL);

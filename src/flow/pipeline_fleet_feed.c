@@ -108,7 +108,7 @@ static void leave_leg(struct mr__fleet *fleet, struct mr__leg *leg)
     pthread_mutex_lock(&fleet->mutex);
     fleet->filling = NULL;
     fleet->has_news = true;
-    pthread_cond_signal(&fleet->news);
+    pthread_cond_broadcast(&fleet->news);
     pthread_mutex_unlock(&fleet->mutex);
     mr__bell_ring(&leg->pipeline->run->submit_bell);
 }
@@ -143,7 +143,7 @@ void *mr__fleet_source_main(void *context)
             feed_no_more(&fleet->legs[i]);
     }
     fleet->has_news = true;
-    pthread_cond_signal(&fleet->news);
+    pthread_cond_broadcast(&fleet->news);
     pthread_mutex_unlock(&fleet->mutex);
     mr__run_leave(fleet->pipeline);
     return NULL;

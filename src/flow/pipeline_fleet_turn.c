@@ -11,7 +11,7 @@ void mr__fleet_wake(struct mr__fleet *fleet)
 {
     pthread_mutex_lock(&fleet->mutex);
     fleet->has_news = true;
-    pthread_cond_signal(&fleet->news);
+    pthread_cond_broadcast(&fleet->news);
     pthread_mutex_unlock(&fleet->mutex);
 }
 
@@ -137,7 +137,7 @@ static void release_waiting(struct mr__fleet *fleet)
 {
     pthread_mutex_lock(&fleet->mutex);
     fleet->has_news = true;
-    pthread_cond_signal(&fleet->news);
+    pthread_cond_broadcast(&fleet->news);
     pthread_cond_broadcast(&fleet->turned);
     pthread_mutex_unlock(&fleet->mutex);
     mr__bell_ring(&fleet->source_bell);

@@ -60,7 +60,7 @@ static bool read_part(struct mr__read_crew *crew)
         crew->end = start + got;
     crew->finished += due;
     if (crew->finished == crew->size_bytes)
-        pthread_cond_signal(&crew->done);
+        pthread_cond_broadcast(&crew->done);
     return true;
 }
 
