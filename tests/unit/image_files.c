@@ -113,7 +113,8 @@ struct made_file make_png(const struct made_png *what, const void *pixels)
                  what->is_interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE,
                  PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     if (what->palette)
-        png_set_PLTE(png, info, (png_const_colorp)what->palette, 1 << what->depth);
+        png_set_PLTE(png, info, (png_const_colorp)what->palette,
+                     what->palette_count ? what->palette_count : 1 << what->depth);
     if (what->clear)
         png_set_tRNS(png, info, what->clear, what->clear_count, NULL);
     uint8_t exif[64];

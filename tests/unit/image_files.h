@@ -27,6 +27,7 @@ struct made_png {
     bool is_interlaced;
     uint32_t orientation;   /* 0: no eXIf */
     const uint8_t *palette; /* 256 of RGB */
+    int palette_count;      /* 0 = as many as the depth has numbers */
     const uint8_t *clear;   /* alpha of the palette's first entries */
     int clear_count;
 };

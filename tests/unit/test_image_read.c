@@ -461,6 +461,134 @@ static void damaged_files_are_refused(void **state)
     free(pixels);
 }
 
+/* ---- damage that libpng only warns of ---- */
+
+static uint32_t crc_of(const uint8_t *bytes, size_t size_bytes)
+{
+    uint32_t crc = UINT32_MAX;
+    for (size_t k = 0; k < size_bytes; k++) {
+        crc ^= bytes[k];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+    }
+    return ~crc;
+}
+
+static void put_u32(uint8_t *to, uint32_t value)
+{
+    for (int k = 0; k < 4; k++)
+        to[k] = (uint8_t)(value >> 8 * (3 - k));
+}
+
+/* The checksum of the chunk at `at` made right again. */
+static void seal(struct made_file *file, size_t at, uint32_t length)
+{
+    put_u32(file->bytes + at + 8 + length, crc_of(file->bytes + at + 4, length + 4));
+}
+
+static size_t find_chunk(const struct made_file *file, const char *name)
+{
+    for (size_t at = 8; at + 12 <= file->size_bytes; at++)
+        if (memcmp(file->bytes + at + 4, name, 4) == 0)
+            return at;
+    fail_msg("no %s", name);
+    return 0;
+}
+
+/* A chunk more, before the one called `before`. */
+static void add_chunk(struct made_file *file, const char *before, const char *name,
+                      const char *data, uint32_t length)
+{
+    const size_t at = find_chunk(file, before), more = length + 12;
+    file->bytes = realloc(file->bytes, file->size_bytes + more);
+    assert_non_null(file->bytes);
+    memmove(file->bytes + at + more, file->bytes + at, file->size_bytes - at);
+    file->size_bytes += more;
+    put_u32(file->bytes + at, length);
+    memcpy(file->bytes + at + 4, name, 4);
+    memcpy(file->bytes + at + 8, data, length);
+    seal(file, at, length);
+}
+
+static void expect_damaged(struct made_file file, const char *words)
+{
+    uint8_t pixels[8 * 6 * 3];
+    assert_status(MR_E_FORMAT, try_bytes(file.bytes, file.size_bytes, pixels, sizeof pixels));
+    assert_words(words);
+    free(file.bytes);
+}
+
+static struct made_file make_small(bool is_interlaced)
+{
+    uint8_t pixels[8 * 6 * 3] = { 1, 2, 3 };
+    return make_png(&(struct made_png){ .width = 8,
+                                        .height = 6,
+                                        .depth = 8,
+                                        .is_interlaced = is_interlaced,
+                                        .colour = PNG_COLOR_TYPE_RGB },
+                    pixels);
+}
+
+static void data_beyond_the_last_row_is_damage(void **state)
+{
+    (void)state;
+    for (int is_interlaced = 0; is_interlaced < 2; is_interlaced++) {
+        struct made_file file = make_small(is_interlaced);
+        add_chunk(&file, "IEND", "IDAT", "surplus", 7);
+        expect_damaged(file, "corrupt: the PNG is damaged (libpng: ");
+        file = make_small(is_interlaced);
+        file.bytes[23] = 5; /* rows, of the 6 that are there */
+        seal(&file, 8, 13);
+        expect_damaged(file, "corrupt: the PNG is damaged (libpng: ");
+        file = make_small(is_interlaced);
+        const size_t end = find_chunk(&file, "IEND"), start = find_chunk(&file, "IDAT");
+        file.bytes[end - 5] ^= 1; /* of the data's own checksum */
+        seal(&file, start, (uint32_t)(end - start - 12));
+        expect_damaged(file, "corrupt: the PNG is damaged (libpng: ");
+    }
+}
+
+static void a_number_that_the_palette_lacks_is_damage(void **state)
+{
+    (void)state;
+    uint8_t palette[768] = { 9, 8, 7 };
+    for (int depth = 2; depth <= 8; depth *= 2)
+        for (int is_interlaced = 0; is_interlaced < 2; is_interlaced++) {
+            uint8_t pixels[8 * 6] = { 0, 1, 2 }, out[8 * 6 * 3];
+            const struct made_png what = { .width = 8,
+                                           .height = 6,
+                                           .depth = depth,
+                                           .is_interlaced = is_interlaced,
+                                           .colour = PNG_COLOR_TYPE_PALETTE,
+                                           .palette = palette,
+                                           .palette_count = 3 };
+            struct made_file file = make_png(&what, pixels);
+            assert_ok(try_bytes(file.bytes, file.size_bytes, out, sizeof out));
+            assert_memory_equal(palette, out, 3);
+            free(file.bytes);
+            pixels[8 * 6 - 1] = 3;
+            expect_damaged(make_png(&what, pixels), "corrupt: a pixel has colour 3 of a palette "
+                                                    "of 3");
+        }
+}
+
+/* Profiles, texts and the like may be anything; they change no pixel. */
+static void what_is_no_pixel_may_be_odd(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "iCCP", "tEXt", "gAMA", "eXIf", "sRGB", "tIME", "teSt" };
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        for (int is_after = 0; is_after < 2; is_after++) {
+            uint8_t pixels[8 * 6 * 3];
+            struct made_file file = make_small(is_after);
+            for (int twice = 0; twice < 2; twice++)
+                add_chunk(&file, is_after ? "IEND" : "IDAT", names[k], "nonsense, and more", 18);
+            assert_ok(try_bytes(file.bytes, file.size_bytes, pixels, sizeof pixels));
+            assert_memory_equal("\1\2\3", pixels, 3);
+            free(file.bytes);
+        }
+}
+
 static void expect_refused(const void *bytes, size_t size_bytes, mr_status status,
                            const char *words)
 {
@@ -654,6 +782,9 @@ int main(void)
         cmocka_unit_test(smaller_images_are_exact_averages),
         cmocka_unit_test(small_images_are_not_made_larger),
         cmocka_unit_test(damaged_files_are_refused),
+        cmocka_unit_test(data_beyond_the_last_row_is_damage),
+        cmocka_unit_test(a_number_that_the_palette_lacks_is_damage),
+        cmocka_unit_test(what_is_no_pixel_may_be_odd),
         cmocka_unit_test(what_is_no_image_is_named),
         cmocka_unit_test(bombs_are_refused_by_their_header),
         cmocka_unit_test(a_file_too_short_for_its_size_is_refused),
