@@ -178,7 +178,7 @@ static void read_temperature(const struct mr__reading *reading, const struct mr_
 }
 
 static void read_weights(const struct mr__reading *reading, const struct mr__yaml *node,
-                         float weights[3])
+                         bool has_query, float weights[3])
 {
     static const char *const scores[] = { "propositional", "perspectival", "participatory", NULL };
     if (!mr__field_map(reading, node, "the weights", scores))
@@ -189,6 +189,11 @@ static void read_weights(const struct mr__reading *reading, const struct mr__yam
     }
     if (weights[0] == 0 && weights[1] == 0 && weights[2] == 0)
         mr__field_problem_of(reading, MR_E_INVALID, node, "one of the three has to be above 0");
+    else if (weights[0] == 0 && weights[1] == 0 && !has_query)
+        mr__field_problem_of(
+            reading, MR_E_INVALID, node,
+            "participatory counts nothing without a `query`, and all patches would "
+            "be alike; give a query, or one of the others a weight above 0");
 }
 
 /* [a, b], each from `low` to `high`. */
@@ -210,7 +215,8 @@ static void read_numbers(const struct mr__reading *reading, const struct mr__yam
 {
     static const char *const tensions[] = { "compress", "exploit", "focus", NULL };
     const struct mr__yaml *pulls = mr__yaml_child(node, "tensions");
-    read_weights(reading, mr__yaml_child(node, "weights"), out->weights);
+    read_weights(reading, mr__yaml_child(node, "weights"), mr__yaml_child(node, "query") != NULL,
+                 out->weights);
     if (mr__field_map(reading, pulls, "the tensions", tensions))
         for (uint32_t k = 0; k < MR__VISION_TENSIONS; k++)
             read_f32(reading, mr__yaml_child(pulls, tensions[k]), &out->tensions[k]);

@@ -369,6 +369,8 @@ static void queries_come_in_every_form(void **state)
     make_images();
     run_verified("vision: { images: in, query: { word: blue }, folder: a, outputs: [tokens,"
                  " scores] }\n");
+    run_verified("vision: { images: in, query: { word: blue }, folder: a, outputs: [tokens,"
+                 " scores], weights: { propositional: 0, perspectival: 0 } }\n");
     run_verified("vision: { images: in, query: { image: in/a.png, region: [80, 0, 40, 32] },"
                  " folder: b, outputs: [tokens, scores] }\n");
     run_verified("vision: { images: in, query: { image: in/a.png }, folder: c, outputs: [tokens,"
@@ -429,6 +431,14 @@ static void every_mistake_is_told_with_its_place(void **state)
     expect_problem("vision: { images: in, folder: out, weights: { propositional: 0, perspectival: "
                    "0, participatory: 0 } }\n",
                    MR_E_INVALID, "vision.weights: one of the three has to be above 0");
+    expect_problem("vision:\n  images: in\n  folder: out\n  weights: { propositional: 0, "
+                   "perspectival: 0 }\n",
+                   MR_E_INVALID,
+                   "job.yaml:4:12: vision.weights: participatory counts nothing without a `query`");
+    expect_problem("vision: { images: in, folder: out, query: rad, weights: { propositional: 0, "
+                   "perspectival: 0 } }\n",
+                   MR_E_FORMAT, "did you mean 'red'");
+    assert_int_equal(1, problem_count);
     expect_problem("vision: { images: in, folder: out, temperature: -1 }\n", MR_E_INVALID,
                    "vision.temperature: -1; from 0.01 to 100");
     expect_problem("vision:\n  images: in\n  folder: out\n  tensions:\n    focus: 2\n",
