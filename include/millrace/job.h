@@ -126,7 +126,8 @@ typedef struct mr_job_run_options {
 } mr_job_run_options;
 
 /* Runs the job to its end. `options` may be NULL.
- *   MR_OK            every item came out, or is listed as skipped (options.on_error)
+ *   MR_OK            every item came out, or is listed as skipped (options.on_error); of images at
+ *                    least one came out
  *   MR_E_CANCELLED   stopped by mr_job_cancel; no output was left under its name
  *   MR_E_MISMATCH    the outputs stand, but differ from the reference
  *   else             the first failure, naming the node and the item; no output under its name

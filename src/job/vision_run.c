@@ -383,6 +383,23 @@ static mr_status stream(struct mr__vision_run *run, mr_job *job, const mr_job_ru
     return status ? status : mr__job_wait(job, run->pipeline, options);
 }
 
+/* Skipping bad images is no way to do without any: whoever goes on to read the outputs finds none. */
+static mr_status see_that_something_came_out(const struct mr__vision_job *vision)
+{
+    const struct mr__vision_list *list = &vision->list;
+    const struct mr__vision_record *first = list->records;
+    while (first < list->records + list->count && !first->status)
+        first++;
+    if (vision->done || first == list->records + list->count)
+        return MR_OK;
+    const char *words = first->words ? first->words : "out of memory";
+    return list->count == 1
+               ? mr_error_set(first->status, "%s: %s", first->path, words)
+               : mr_error_set(first->status,
+                              "none of the %zu images could be used; the first: %s: %s",
+                              list->count, first->path, words);
+}
+
 /* The words of a failure pass through what is done after it. */
 static mr_status finish(struct mr__vision_run *run, mr_job *job, mr_status status)
 {
@@ -413,6 +430,8 @@ mr_status mr__vision_run(mr_job *job, const mr_job_run_options *options)
     mr_status status = begin(&run, job);
     if (!status)
         status = stream(&run, job, options);
+    if (!status)
+        status = see_that_something_came_out(run.vision);
     status = finish(&run, job, status);
     char words[MR_ERROR_BYTES] = "";
     if (status)

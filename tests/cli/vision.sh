@@ -84,6 +84,12 @@ PY
 expect 1 "$MILLRACE" run --device cpu --set vision.on_error=stop --set vision.folder=third vision.yaml
 saw err 'photos/not.png: no JPEG or PNG'
 absent third
+# A run without a single good image is a failure, and says why of each.
+printf 'photos/not.png\nphotos/none.png\n' >list
+expect 1 "$MILLRACE" run --device cpu --set 'vision.images={list: list}' --set vision.folder=third vision.yaml
+saw err 'none of the 2 images could be used; the first: photos/not.png: no JPEG or PNG'
+saw out 'photos/none.png: cannot be opened'
+absent third
 
 expect 2 "$MILLRACE" run --device cpu --set vision.query=purpel vision.yaml
 saw err "did you mean 'purple'"

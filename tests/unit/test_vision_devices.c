@@ -187,8 +187,11 @@ static void fewer_images_than_devices_are_done(void **state)
     run_alone("s: all", "", "b");
     assert_int_equal(7, assert_same_outputs("a", "b"));
     write_text("in/one.png", "nothing");
-    run_alone("s: all", "", "c");
-    assert_int_equal(0, count_files("c/scores"));
+    mr_job *job = parse("s: all", "", "c");
+    assert_int_equal(MR_E_UNSUPPORTED, mr_job_run(job, NULL));
+    assert_non_null(strstr(mr_last_error(), "in/one.png: no JPEG or PNG"));
+    mr_job_destroy(job);
+    assert_false(has_file("c"));
 }
 
 static void bad_images_are_left_out_on_several_devices(void **state)

@@ -331,16 +331,27 @@ static void a_bad_image_may_stop_the_run(void **state)
     assert_int_equal(1, count_files("."));
 }
 
-static void nothing_but_bad_images_is_said(void **state)
+/* By their headers, by their pixels, and both; the report has them all. */
+static void nothing_but_bad_images_is_a_failure(void **state)
 {
     (void)state;
     make_images();
     make_bad_images();
-    assert_ok(run_job("vision: { images: [in/nothing.jpg, in/bomb.png], folder: out }\n", NULL));
-    assert_true(has_file("out/index.html"));
-    assert_int_equal(0, count_done("out"));
-    assert_ok(run_job("vision: { images: [in/rotten.png], folder: out }\n", NULL));
-    assert_int_equal(0, count_done("out"));
+    mr_job *job = load_job("vision: { images: [in/nothing.jpg, in/bomb.png], folder: out }\n");
+    assert_status(MR_E_FORMAT, mr_job_run(job, NULL));
+    assert_words(
+        "none of the 2 images could be used; the first: in/nothing.jpg: the file is empty");
+    assert_non_null(strstr(mr_job_report_text(job), "in/bomb.png: too large: 100000 x 100000"));
+    assert_non_null(strstr(mr_job_report_json(job), "\"items_skipped\": 2"));
+    assert_non_null(strstr(mr_job_report_json(job), "in/bomb.png"));
+    mr_job_destroy(job);
+    assert_status(MR_E_FORMAT, run_job("vision: { images: in/rotten.png, folder: out }\n", NULL));
+    assert_words("in/rotten.png: corrupt");
+    assert_status(MR_E_UNSUPPORTED,
+                  run_job("vision: { images: [in/bomb.png, in/rotten.png], folder: out }\n",
+                          &(mr_job_run_options){ .is_verified = true }));
+    assert_words("none of the 2 images could be used; the first: in/bomb.png: too large");
+    assert_int_equal(1, count_files("."));
 }
 
 static void tiny_images_have_one_answer(void **state)
@@ -533,7 +544,7 @@ int main(void)
         fixture_test(an_image_without_room_is_a_bad_image),
         fixture_test(many_slots_are_cut_to_the_memory),
         fixture_test(a_bad_image_may_stop_the_run),
-        fixture_test(nothing_but_bad_images_is_said),
+        fixture_test(nothing_but_bad_images_is_a_failure),
         fixture_test(tiny_images_have_one_answer),
         fixture_test(queries_come_in_every_form),
         fixture_test(every_mistake_is_told_with_its_place),
