@@ -372,6 +372,30 @@ static void tiny_images_have_one_answer(void **state)
     mr_job_destroy(job);
 }
 
+/* Of the default budget, 10 pixels cannot hold the tokens at 400 each; 11 can. */
+static void too_few_pixels_for_the_budget_are_a_bad_image(void **state)
+{
+    (void)state;
+    assert_int_equal(0, mkdir("in", 0777));
+    save_png("in/dot.png", 1, 1, 1);
+    save_png("in/line.png", 10, 1, 2);
+    save_png("in/square.png", 3, 3, 3);
+    save_png("in/more.png", 11, 1, 4);
+    save_png("in/small.png", 4, 3, 5);
+    mr_job *job = load_job("vision: { images: in, folder: out }\n");
+    assert_ok(mr_job_run(job, &(mr_job_run_options){ .is_verified = true }));
+    const char *words = mr_job_report_text(job);
+    assert_non_null(strstr(words, "in/dot.png: budget: 4096 tokens"));
+    assert_non_null(strstr(words, "in/line.png: budget: 4096 tokens"));
+    assert_non_null(strstr(words, "in/square.png: budget: 4096 tokens"));
+    assert_non_null(strstr(words, "give a budget of 64 to 3600"));
+    mr_job_destroy(job);
+    assert_int_equal(2, count_done("out"));
+    assert_true(has_file("out/scores/more.npy") && has_file("out/scores/small.npy"));
+    assert_ok(run_job("vision: { images: in, folder: out, budget: 400, on_error: stop }\n", NULL));
+    assert_int_equal(5, count_done("out"));
+}
+
 /* ---- queries ---- */
 
 static void queries_come_in_every_form(void **state)
@@ -546,6 +570,7 @@ int main(void)
         fixture_test(a_bad_image_may_stop_the_run),
         fixture_test(nothing_but_bad_images_is_a_failure),
         fixture_test(tiny_images_have_one_answer),
+        fixture_test(too_few_pixels_for_the_budget_are_a_bad_image),
         fixture_test(queries_come_in_every_form),
         fixture_test(every_mistake_is_told_with_its_place),
         fixture_test(a_value_may_be_set_from_outside),
