@@ -425,6 +425,59 @@ static void white_and_black_are_the_ends(void **state)
     free(pixels);
 }
 
+/* Every colour of a coarse cube, in an order that has all edges: the ranges of the manual hold, and are
+ * reached. */
+static void channels_stay_within_their_ranges(void **state)
+{
+    (void)state;
+    enum { SIDE = 64, STEPS = 16 };
+    static const struct {
+        float low, high, slack; /* reached to within the slack */
+    } ranges[MR__VISION_CHANNELS] = {
+        { 0, 1, 0 },
+        { 0, 1, 0 },
+        { 0, 1, 0 },
+        { 0, 1, 1e-6f },
+        { -0.68f, 0.77f, .01f },
+        { -0.85f, 0.74f, .01f },
+        { -1, 1, 0.7f },
+        { -1, 1, 0.7f },
+        { 0, 1.119f, 1 },
+        { -1, 1, .02f },
+        { -1, 1, .02f },
+        { 0, 1, .02f },
+        { 0, 1, 1e-6f },
+    };
+    struct mr__vision_parameters parameters = checked((struct mr__vision_parameters){ 0 });
+    struct mr__vision_plan plan;
+    struct mr__vision_model *model;
+    struct vision_outcome outcome;
+    uint8_t pixels[SIDE * SIDE][3];
+    for (uint32_t k = 0; k < SIDE * SIDE; k++) {
+        const uint32_t turned = k * 1365 % (SIDE * SIDE); /* near ones apart */
+        for (uint32_t c = 0; c < 3; c++)
+            pixels[k][c] = (uint8_t)(turned >> 4 * c & (STEPS - 1)) * 17;
+    }
+    assert_ok(mr__vision_plan(&parameters, SIDE, SIDE, 1, &plan));
+    assert_ok(mr__vision_model_create(device, &parameters, &model));
+    vision_run(device, model, &plan, pixels, &outcome);
+    for (uint32_t channel = 0; channel < MR__VISION_CHANNELS; channel++) {
+        float low = INFINITY, high = -INFINITY;
+        for (size_t i = 0; i < SIDE * SIDE; i++) {
+            low = fminf(low, outcome.textures[channel * SIDE * SIDE + i]);
+            high = fmaxf(high, outcome.textures[channel * SIDE * SIDE + i]);
+        }
+        if (low < ranges[channel].low - 1e-6f ||
+            low > ranges[channel].low + ranges[channel].slack + 1e-6f ||
+            high > ranges[channel].high + 1e-6f ||
+            high < ranges[channel].high - ranges[channel].slack - 1e-6f)
+            fail_msg("%s from %g to %g", mr__vision_channel_name(channel), (double)low,
+                     (double)high);
+    }
+    vision_outcome_free(&outcome);
+    mr__vision_model_destroy(model);
+}
+
 /* ---- golden results ---- */
 
 static void check_golden(const char *what, const float *actual, const double *expected,
@@ -595,6 +648,7 @@ int main(void)
         cmocka_unit_test(grey_has_no_colour),
         cmocka_unit_test(nothing_to_see_is_shared_evenly),
         cmocka_unit_test(white_and_black_are_the_ends),
+        cmocka_unit_test(channels_stay_within_their_ranges),
         cmocka_unit_test(a_generated_image_has_its_golden_results),
         cmocka_unit_test(every_instruction_set_gives_the_same_bits),
         cmocka_unit_test(models_survive_no_memory),
