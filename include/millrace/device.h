@@ -78,7 +78,8 @@ MR_API void mr_device_describe(const mr_device *device, mr_device_properties *pr
 /* "cpu", "cuda:0". Lives as long as the device. */
 MR_API const char *mr_device_id(const mr_device *device);
 
-/* Bytes of device memory free and in all, now. CPU: of the machine. May block. */
+/* Bytes of device memory free and in all, now. CPU: of the machine, or what limits of the process leave
+ * of it. May block. */
 MR_API MR_MUST_USE mr_status mr_device_memory(mr_device *device, uint64_t *free_bytes,
                                               uint64_t *total_bytes);
 

@@ -91,6 +91,28 @@ saw err 'none of the 2 images could be used; the first: photos/not.png: no JPEG 
 saw out 'photos/none.png: cannot be opened'
 absent third
 
+# An image that has no room in what ulimit leaves is left out, or stops the run, by name. (Programs under a
+# sanitizer do not start below one.)
+if (ulimit -v 800000; "$MILLRACE" --version) >/dev/null 2>&1; then
+    python3 - <<'PY'
+import struct, zlib
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+open("large.png", "wb").write(
+    b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 3000, 3000, 8, 0, 0, 0, 0)) +
+    chunk(b"IDAT", zlib.compress(bytes(3001 * 3000))) + chunk(b"IEND", b""))
+PY
+    within_ulimit() { (ulimit -v 800000 && exec "$MILLRACE" run --device cpu --set vision.size=original "$@"); }
+    printf 'large.png\nphotos/1 <&>.png\n' >list
+    expect 0 within_ulimit --set 'vision.images={list: list}' --set vision.folder=room vision.yaml
+    saw out 'large.png: too large for memory: 3000 x 3000 pixels need [0-9]+ MB on cpu'
+    saw out '1 of 2 images done'
+    expect 1 within_ulimit --set 'vision.images={list: list}' --set vision.on_error=stop \
+        --set vision.folder=third vision.yaml
+    saw err 'large.png: too large for memory'
+    absent third
+fi
+
 expect 2 "$MILLRACE" run --device cpu --set vision.query=purpel vision.yaml
 saw err "did you mean 'purple'"
 expect 2 "$MILLRACE" run --device cpu --set 'vision.patches=[40, 40]' vision.yaml

@@ -5,8 +5,10 @@
 #include "cpu_fixture.h"
 #include "support/fault.h"
 
+#include "backend/cpu/cpu_group.h"
 #include "backend/cpu/cpu_machine.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -314,6 +316,30 @@ static void memory_is_the_least_of_the_machines_and_every_groups(void **state)
     remove_root();
 }
 
+/* As `ulimit -v` and `ulimit -d` set it. */
+static void memory_is_what_a_limit_of_the_process_leaves(void **state)
+{
+    static const struct {
+        int resource;
+        const char *key;
+    } limits[] = { { RLIMIT_AS, "VmSize" }, { RLIMIT_DATA, "VmData" } };
+    const uint64_t room = UINT64_C(200) << 20;
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        struct rlimit kept, limit;
+        uint64_t free_bytes, total_bytes, machine_free, machine_total;
+        CHECK_EQ(0, getrlimit(limits[k].resource, &kept));
+        mr__cpu_machine_memory_of("", &machine_free, &machine_total);
+        limit = kept;
+        limit.rlim_cur = mr__cpu_read_number("/proc/self/status", limits[k].key) * 1024 + room;
+        CHECK_EQ(0, setrlimit(limits[k].resource, &limit));
+        mr__cpu_machine_memory(&free_bytes, &total_bytes);
+        CHECK_EQ(0, setrlimit(limits[k].resource, &kept));
+        CHECK(free_bytes <= room && free_bytes > room / 2);
+        CHECK_EQ(limit.rlim_cur < machine_total ? limit.rlim_cur : machine_total, total_bytes);
+    }
+}
+
 static void processors_are_as_many_as_the_least_quota_is_worth(void **state)
 {
     (void)state;
@@ -374,6 +400,7 @@ int main(void)
         cmocka_unit_test(pool_gives_up_what_it_keeps_when_memory_is_short),
         cmocka_unit_test(nth_allocation_that_fails_leaves_nothing_behind),
         cmocka_unit_test(memory_is_the_least_of_the_machines_and_every_groups),
+        cmocka_unit_test(memory_is_what_a_limit_of_the_process_leaves),
         cmocka_unit_test(processors_are_as_many_as_the_least_quota_is_worth),
         cmocka_unit_test(device_tells_what_it_is),
     };

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* ---- processors ---- */
@@ -147,7 +148,31 @@ void mr__cpu_machine_memory_of(const char *root, uint64_t *free_bytes, uint64_t 
     *total_bytes = memory.total_bytes;
 }
 
+static uint64_t least_of(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What `ulimit` allows this process, of which it has mapped `key` so far. */
+static void apply_resource(int resource, const char *key, struct memory *memory)
+{
+    struct rlimit limit;
+    if (getrlimit(resource, &limit) || limit.rlim_cur == RLIM_INFINITY)
+        return;
+    const uint64_t used_kib = mr__cpu_read_number("/proc/self/status", key);
+    const uint64_t used = used_kib == UINT64_MAX ? 0 : used_kib * 1024;
+    const uint64_t left = used < limit.rlim_cur ? limit.rlim_cur - used : 0;
+    const bool is_known = memory->total_bytes != 0;
+    memory->total_bytes = is_known ? least_of(memory->total_bytes, limit.rlim_cur) : limit.rlim_cur;
+    memory->free_bytes = is_known ? least_of(memory->free_bytes, left) : left;
+}
+
 void mr__cpu_machine_memory(uint64_t *free_bytes, uint64_t *total_bytes)
 {
-    mr__cpu_machine_memory_of("", free_bytes, total_bytes);
+    struct memory memory;
+    mr__cpu_machine_memory_of("", &memory.free_bytes, &memory.total_bytes);
+    apply_resource(RLIMIT_AS, "VmSize", &memory);
+    apply_resource(RLIMIT_DATA, "VmData", &memory);
+    *free_bytes = memory.free_bytes;
+    *total_bytes = memory.total_bytes;
 }
