@@ -151,6 +151,16 @@ static bool is_one_scan(const struct reader *reader, uint32_t frame, uint32_t ch
            reader->bytes[reader->position + 2] == channels;
 }
 
+/* Of one scan with Huffman codes, which is decoded row by row: a block of 64 samples takes two codes, a
+ * bit each at least; and a channel that is full in one direction has a quarter of the rows at least. */
+static void jpeg_one_scan(uint32_t frame, struct mr__image_info *out)
+{
+    enum { BASELINE = 0xC0, EXTENDED = 0xC1, BEST = 64 * 4 * 8 / 2 };
+    out->decode_bytes = 0;
+    if (frame == BASELINE || frame == EXTENDED)
+        out->least_file_bytes = (uint64_t)out->file_width * out->file_height / BEST;
+}
+
 static mr_status jpeg_header(struct reader *reader, struct mr__image_info *out)
 {
     enum { NONE = 0x00, TEMPORARY = 0x01, RESTART = 0xD0, START = 0xD8, END = 0xD9, SCAN = 0xDA };
@@ -163,7 +173,7 @@ static mr_status jpeg_header(struct reader *reader, struct mr__image_info *out)
             continue;
         if (marker == SCAN && frame && !reader->is_short) {
             if (is_one_scan(reader, frame, channels))
-                out->decode_bytes = 0;
+                jpeg_one_scan(frame, out);
             return MR_OK;
         }
         if (marker == END || marker == SCAN)

@@ -670,6 +670,31 @@ static void a_file_too_short_for_its_size_is_refused(void **state)
     free(file.bytes);
 }
 
+static void a_jpeg_too_short_for_its_size_is_refused(void **state)
+{
+    (void)state;
+    uint8_t *pixels = calloc(600 * 500, 3);
+    assert_non_null(pixels);
+    for (int is_progressive = 0; is_progressive < 2; is_progressive++)
+        for (uint32_t channels = 1; channels <= 3; channels += 2) {
+            struct made_file file = make_jpeg(
+                &(struct made_jpeg){ 600, 500, channels, 1, is_progressive, 0, true }, pixels);
+            struct mr__image_info info;
+            bool needs_more;
+            assert_ok(mr__image_probe(file.bytes, file.size_bytes, NULL, &info, &needs_more));
+            assert_int_equal(is_progressive ? 0 : 600 * 500 / 1024, info.least_file_bytes);
+            assert_true(file.size_bytes > info.least_file_bytes);
+            for (size_t k = 0; k + 9 < file.size_bytes; k++)
+                if (file.bytes[k] == 0xFF && file.bytes[k + 1] == (is_progressive ? 0xC2 : 0xC0))
+                    memcpy(file.bytes + k + 5, "\x2A\xF8\x2A\xF8", 4); /* 11000 x 11000 */
+            if (!is_progressive)
+                expect_refused(file.bytes, file.size_bytes, MR_E_FORMAT,
+                               "cannot hold 11000 x 11000 pixels");
+            free(file.bytes);
+        }
+    free(pixels);
+}
+
 /* What is held as a whole while it is decoded counts before it is. */
 static void a_probe_says_what_decoding_takes(void **state)
 {
@@ -788,6 +813,7 @@ int main(void)
         cmocka_unit_test(what_is_no_image_is_named),
         cmocka_unit_test(bombs_are_refused_by_their_header),
         cmocka_unit_test(a_file_too_short_for_its_size_is_refused),
+        cmocka_unit_test(a_jpeg_too_short_for_its_size_is_refused),
         cmocka_unit_test(a_probe_says_what_decoding_takes),
         cmocka_unit_test(a_probe_says_when_it_needs_more),
         cmocka_unit_test(only_regular_files_are_read),
