@@ -35,13 +35,22 @@
  * steps of mr_group_lane_count() (0 and 1 on the CPU).
  *
  * Every lane of a group must come to the same mr_group_ calls. Launch it with `count` the number of
- * groups. Both kinds: at most 16 parameters, of the types uint8_t to int64_t, float and double;
+ * groups. Both kinds: at most 24 parameters, of the types uint8_t to int64_t, float and double;
  * buffers do not overlap; a name is not that of a C or CUDA function. The body is C that is also
  * C++: casts written out, no designated initialisers, fixed-width types, <math.h> names. Functions
  * of your own are declared `MR_FUNCTION float half(float x)`.
  *
  * On a GPU the loops are unrolled MR_UNROLL times, so that several loads are on their way at once:
  * 4 unless defined otherwise, before a kernel or in the flags. 1 suits long bodies.
+ *
+ * Of a kernel that waits for memory a GPU holds the more blocks at once the fewer registers each has.
+ *
+ *     #undef MR_KERNEL_BOUNDS
+ *     #define MR_KERNEL_BOUNDS MR_BOUNDS(256, 8)
+ *
+ * before a kernel promises blocks of at most 256 threads, and asks for registers so few that 8 of them fit
+ * on a multiprocessor; it holds for all kernels that follow, until it is defined again. A launch in larger
+ * blocks fails. (CUDA's __launch_bounds__; the CPU has no use for it.)
  *
  * This file stands alone: the library hands it to the compilers it calls.
  */
@@ -120,8 +129,11 @@ MR_MATH_(sqrt)
 #define MR_PASTE_(a, b) MR_PASTE_NOW_(a, b)
 #define MR_PASTE_NOW_(a, b) a##b
 #define MR_COUNT_(...)                                                                             \
-    MR_COUNT_PICK_(__VA_ARGS__, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
-#define MR_COUNT_PICK_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, count, ...) count
+    MR_COUNT_PICK_(__VA_ARGS__, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8,  \
+                   7, 6, 5, 4, 3, 2, 1, 0)
+#define MR_COUNT_PICK_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x,     \
+                       count, ...)                                                                 \
+    count
 #define MR_LIST_1(m, s, t, a) m(t - 1, a)
 #define MR_LIST_2(m, s, t, a, ...) m(t - 2, a) s() MR_LIST_1(m, s, t, __VA_ARGS__)
 #define MR_LIST_3(m, s, t, a, ...) m(t - 3, a) s() MR_LIST_2(m, s, t, __VA_ARGS__)
@@ -138,6 +150,14 @@ MR_MATH_(sqrt)
 #define MR_LIST_14(m, s, t, a, ...) m(t - 14, a) s() MR_LIST_13(m, s, t, __VA_ARGS__)
 #define MR_LIST_15(m, s, t, a, ...) m(t - 15, a) s() MR_LIST_14(m, s, t, __VA_ARGS__)
 #define MR_LIST_16(m, s, t, a, ...) m(t - 16, a) s() MR_LIST_15(m, s, t, __VA_ARGS__)
+#define MR_LIST_17(m, s, t, a, ...) m(t - 17, a) s() MR_LIST_16(m, s, t, __VA_ARGS__)
+#define MR_LIST_18(m, s, t, a, ...) m(t - 18, a) s() MR_LIST_17(m, s, t, __VA_ARGS__)
+#define MR_LIST_19(m, s, t, a, ...) m(t - 19, a) s() MR_LIST_18(m, s, t, __VA_ARGS__)
+#define MR_LIST_20(m, s, t, a, ...) m(t - 20, a) s() MR_LIST_19(m, s, t, __VA_ARGS__)
+#define MR_LIST_21(m, s, t, a, ...) m(t - 21, a) s() MR_LIST_20(m, s, t, __VA_ARGS__)
+#define MR_LIST_22(m, s, t, a, ...) m(t - 22, a) s() MR_LIST_21(m, s, t, __VA_ARGS__)
+#define MR_LIST_23(m, s, t, a, ...) m(t - 23, a) s() MR_LIST_22(m, s, t, __VA_ARGS__)
+#define MR_LIST_24(m, s, t, a, ...) m(t - 24, a) s() MR_LIST_23(m, s, t, __VA_ARGS__)
 
 #define MR_COMMA_() ,
 #define MR_TEXT_COMMA_() ", "
@@ -198,6 +218,11 @@ MR_MATH_(sqrt)
 #define MR_UNROLL 4
 #endif
 
+#ifndef MR_KERNEL_BOUNDS
+#define MR_KERNEL_BOUNDS
+#endif
+#define MR_BOUNDS(threads, blocks) __attribute__((launch_bounds(threads, blocks)))
+
 /* From compute capability 9.0 on, a grid may be set up while the one before it in its stream is still
  * ending: before anything else it waits here until that one has ended and all that it wrote can be seen.
  * PTX for older GPUs has the instruction as a comment, which the library uncovers for GPUs that know it;
@@ -225,7 +250,7 @@ MR_MATH_(sqrt)
     extern __device__ const char mr_signature_##name[];                                            \
     __device__ const char mr_signature_##name[] = MR_LIST_(MR_TEXT_, MR_TEXT_COMMA_, __VA_ARGS__); \
     MR_GRID_MARK_(name)                                                                            \
-    __global__ void name(MR_LIST_(MR_DECLARE_, MR_COMMA_, __VA_ARGS__))                            \
+    __global__ MR_KERNEL_BOUNDS void name(MR_LIST_(MR_DECLARE_, MR_COMMA_, __VA_ARGS__))           \
     {                                                                                              \
         MR_GRID_WAIT_();                                                                           \
         mr_body_##name(MR_LIST_(MR_NAME_, MR_COMMA_, __VA_ARGS__));                                \

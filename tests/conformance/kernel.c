@@ -46,14 +46,17 @@ static const char many_source[] = INCLUDE
     "          MR_IN(float, k), MR_INOUT(double, sum), MR_VALUE(uint8_t, l), MR_VALUE(int16_t, "
     "m),\n"
     "          MR_VALUE(int64_t, n), MR_VALUE(float, o), MR_VALUE(double, p),\n"
-    "          MR_VALUE(uint32_t, count))\n"
+    "          MR_VALUE(uint16_t, q), MR_VALUE(int8_t, r), MR_VALUE(int32_t, s),\n"
+    "          MR_VALUE(uint64_t, t), MR_VALUE(float, u), MR_VALUE(double, v),\n"
+    "          MR_VALUE(uint8_t, w), MR_VALUE(uint64_t, x), MR_VALUE(uint32_t, count))\n"
     "{\n"
     "    MR_EACH (i, count)\n"
     "        sum[i] += a[i] + b[i] + c[i] + d[i] + (double)e[i] + f[i] + (double)g[i] +\n"
-    "                  (double)h[i] + k[i] + l + m + (double)n + o + twice(p);\n"
+    "                  (double)h[i] + k[i] + l + m + (double)n + o + twice(p) + q + r + s +\n"
+    "                  (double)t + u + v + w + (double)x;\n"
     "}\n";
 
-static void portable_source_takes_sixteen_parameters_of_every_type(mr_device *device)
+static void portable_source_takes_many_parameters_of_every_type(mr_device *device)
 {
     enum { COUNT = 1000 };
     mr_kernel *kernel = make_portable(device, "many", many_source);
@@ -91,12 +94,23 @@ static void portable_source_takes_sixteen_parameters_of_every_type(mr_device *de
                                               RUN_NUMBER(mr_argument_i64(-1)),
                                               RUN_NUMBER(mr_argument_f64(0.5)),
                                               RUN_NUMBER(mr_argument_f32(0.25f)),
+                                              RUN_NUMBER(mr_argument_u64(60000)),
+                                              RUN_NUMBER(mr_argument_i64(-7)),
+                                              RUN_NUMBER(mr_argument_i64(-70000)),
+                                              RUN_NUMBER(mr_argument_u64(1ull << 40)),
+                                              RUN_NUMBER(mr_argument_f32(1.5f)),
+                                              RUN_NUMBER(mr_argument_f64(2.25)),
+                                              RUN_NUMBER(mr_argument_u64(3)),
+                                              RUN_NUMBER(mr_argument_u64(5)),
                                               RUN_NUMBER(mr_argument_i64(COUNT)) };
-    kernel_run(stream, kernel, &(mr_launch){ .count = COUNT }, arguments, 16);
+    enum { MANY = sizeof arguments / sizeof *arguments };
+    _Static_assert(MANY == MR_PARAMETER_LIMIT, "as many as may");
+    kernel_run(stream, kernel, &(mr_launch){ .count = COUNT }, arguments, MANY);
 
     for (int i = 0; i < COUNT; i++) {
         const double expected = i + a[i] + b[i] + c[i] + d[i] + (double)e[i] + f[i] + (double)g[i] +
-                                (double)h[i] + (double)k[i] + 255 - 32768 - 1 + 0.5 + 0.5;
+                                (double)h[i] + (double)k[i] + 255 - 32768 - 1 + 0.5 + 0.5 + 60000 -
+                                7 - 70000 + 1099511627776.0 + 1.5 + 2.25 + 3 + 5;
         CHECK(sum[i] == expected);
     }
     mr_kernel_destroy(kernel);
@@ -104,7 +118,9 @@ static void portable_source_takes_sixteen_parameters_of_every_type(mr_device *de
 }
 
 static const char touch_source[] =
-    INCLUDE "MR_KERNEL(touch, MR_INOUT(uint32_t, data), MR_VALUE(uint64_t, count))\n"
+    INCLUDE "#undef MR_KERNEL_BOUNDS\n"
+            "#define MR_KERNEL_BOUNDS MR_BOUNDS(1024, 2)\n"
+            "MR_KERNEL(touch, MR_INOUT(uint32_t, data), MR_VALUE(uint64_t, count))\n"
             "{\n"
             "    MR_EACH (i, count)\n"
             "        data[i] += (uint32_t)i + 1;\n"
@@ -556,7 +572,7 @@ static void launches_of_cuda_kernels_need_a_grid(mr_device *device)
 int main(int argc, char **argv)
 {
     static const struct suite_test tests[] = {
-        SUITE_TEST(portable_source_takes_sixteen_parameters_of_every_type),
+        SUITE_TEST(portable_source_takes_many_parameters_of_every_type),
         SUITE_TEST(every_iteration_runs_once_whatever_the_shape),
         SUITE_TEST(a_launch_of_nothing_does_nothing),
         SUITE_TEST(groups_fold_what_their_lanes_found),
