@@ -3,13 +3,14 @@
  * The vision job on the engine's pipeline against the same stages run one after another, from decoded images
  * in pinned memory; and on the CPU, all of the job on two cores against one.
  *
- *     bench_vision_job [--device D] [--images N] [--width W] [--height H] [--json FILE]
+ *     bench_vision_job [--device D] [--images N] [--width W] [--height H] [--batch N] [--json FILE]
  *     bench_vision_job --cores [--images N] [--width W] [--height H] [--json FILE]
  *
  * The job makes its images (a copy of rows, by the decoding threads) and writes nothing but its summary, so
  * that neither files nor decoding are the limit; with --cores it writes all outputs. One after another: copy
- * in, textures, scores, tokens, copy out, each waited for, as a program without streams would; and the same
- * with one wait an image.
+ * in, textures, scores, tokens, copy out, each waited for, as a program without streams would; the same
+ * with one wait an image; and, each waited for, with as many images in each step as a batch of the
+ * pipelined job has (--batch; without it as the job chooses).
  */
 #include "measure.h"
 #include "require.h"
@@ -28,19 +29,21 @@
 enum { RUNS = 5, KINDS = 4 };
 
 static const char *device_name;
-static uint32_t image_count, width, height;
+static uint32_t image_count, width, height, batch_size; /* 0: as the job chooses */
 static char folder[64];
 
 /* ---- the job ---- */
 
 static mr_job *load_job(const char *device, const char *mode, const char *outputs)
 {
-    char text[512];
+    char text[512], batch[32] = "";
     mr_job *job;
+    if (batch_size && strstr(mode, "pipelined"))
+        snprintf(batch, sizeof batch, ", batch: %u", batch_size);
     snprintf(text, sizeof text,
              "vision: { images: { generate: { count: %u, width: %u, height: %u } }, query: red,"
-             " measure: false, outputs: %s, folder: %s, %s }\n",
-             image_count, width, height, outputs, folder, mode);
+             " measure: false, outputs: %s, folder: %s, %s%s }\n",
+             image_count, width, height, outputs, folder, mode, batch);
     require_ok(
         mr_job_parse(text, strlen(text), "bench", &(mr_job_options){ .device = device }, &job));
     return job;
@@ -68,7 +71,8 @@ struct chain {
     struct mr__vision_scorers *scorers;
     mr_buffer *inputs, *output;
     struct mr__vision_place image, textures, scores, result;
-    bool is_waiting; /* after each step, not only after each image */
+    uint32_t batch;  /* images in a step */
+    bool is_waiting; /* after each step, not only after each batch */
 };
 
 static mr_buffer *make_buffer(const struct chain *chain, size_t size_bytes, mr_place place)
@@ -79,6 +83,16 @@ static mr_buffer *make_buffer(const struct chain *chain, size_t size_bytes, mr_p
     return buffer;
 }
 
+static struct mr__vision_place make_place(const struct chain *chain, size_t size_bytes)
+{
+    const size_t stride_bytes = (size_bytes + 255) & ~(size_t)255;
+    return (struct mr__vision_place){
+        .buffer = make_buffer(chain, chain->batch * stride_bytes, MR_PLACE_DEVICE),
+        .stride_bytes = stride_bytes,
+    };
+}
+
+/* For steps of up to `chain->batch` images. */
 static void make_chain(struct chain *chain)
 {
     struct mr__vision_parameters parameters = { 0 };
@@ -88,17 +102,18 @@ static void make_chain(struct chain *chain)
     require_ok(mr__vision_parameters_check(&parameters));
     require_ok(mr__vision_plan(&parameters, width, height, 1, &chain->plan));
     require_ok(mr__vision_model_create(chain->device, &parameters, &chain->model));
-    require_ok(
-        mr__vision_scorers_create(chain->model, chain->plan.scratch_bytes, 0, &chain->scorers));
-    chain->inputs = make_buffer(chain, KINDS * chain->plan.image_bytes, MR_PLACE_PINNED);
-    chain->output = make_buffer(chain, chain->plan.result_bytes, MR_PLACE_PINNED);
-    chain->image.buffer = make_buffer(chain, chain->plan.image_bytes, MR_PLACE_DEVICE);
-    chain->textures.buffer = make_buffer(chain, chain->plan.textures_bytes, MR_PLACE_DEVICE);
-    chain->scores.buffer = make_buffer(chain, chain->plan.scores_bytes, MR_PLACE_DEVICE);
-    chain->result.buffer = make_buffer(chain, chain->plan.result_bytes, MR_PLACE_DEVICE);
+    require_ok(mr__vision_scorers_create(chain->model, chain->batch * chain->plan.scratch_bytes, 0,
+                                         &chain->scorers));
+    chain->image = make_place(chain, chain->plan.image_bytes);
+    chain->textures = make_place(chain, chain->plan.textures_bytes);
+    chain->scores = make_place(chain, chain->plan.scores_bytes);
+    chain->result = make_place(chain, chain->plan.result_bytes);
+    const size_t input_bytes = KINDS * mr_buffer_size(chain->image.buffer);
+    chain->inputs = make_buffer(chain, input_bytes, MR_PLACE_PINNED);
+    chain->output = make_buffer(chain, mr_buffer_size(chain->result.buffer), MR_PLACE_PINNED);
     uint8_t *pixels = mr_buffer_host(chain->inputs);
     uint32_t noise = 1;
-    for (size_t k = 0; k < KINDS * chain->plan.image_bytes; k++) {
+    for (size_t k = 0; k < input_bytes; k++) {
         noise = noise * 1664525 + 1013904223;
         pixels[k] = (uint8_t)(k / 3 % width * 200 / width + (noise >> 27));
     }
@@ -124,9 +139,10 @@ static void step_ends(const struct chain *chain, bool is_last)
         require_ok(mr_stream_wait(chain->stream));
 }
 
-static void check_tokens(const struct chain *chain)
+static void check_tokens(const struct chain *chain, uint32_t image)
 {
-    const char *result = mr_buffer_host(chain->output);
+    const char *result =
+        (const char *)mr_buffer_host(chain->output) + image * chain->result.stride_bytes;
     const uint32_t *tokens = (const void *)(result + chain->plan.tokens_offset);
     uint64_t sum = 0;
     for (uint32_t k = 0; k < chain->plan.patch_count; k++)
@@ -140,23 +156,27 @@ static double run_chain(void *context)
     struct chain *chain = context;
     const struct mr__vision_plan *plan = &chain->plan;
     const double began_s = measure_now_s();
-    for (uint32_t i = 0; i < image_count; i++) {
+    const uint32_t batch = chain->batch;
+    const size_t input_bytes = batch * chain->image.stride_bytes;
+    for (uint32_t i = 0; i < image_count; i += batch) {
         require_ok(mr_copy(chain->stream, chain->image.buffer, 0, chain->inputs,
-                           i % KINDS * plan->image_bytes, plan->image_bytes));
+                           i / batch % KINDS * input_bytes, input_bytes));
         step_ends(chain, false);
-        require_ok(mr__vision_enqueue_textures(chain->model, plan, chain->stream, 0, chain->image,
-                                               chain->textures));
+        require_ok(mr__vision_enqueue_textures(chain->model, plan, batch, chain->stream, 0,
+                                               chain->image, chain->textures));
         step_ends(chain, false);
-        require_ok(mr__vision_enqueue_scores(chain->model, plan, chain->scorers, chain->stream, 0,
-                                             chain->image, chain->textures, chain->scores));
+        require_ok(mr__vision_enqueue_scores(chain->model, plan, batch, chain->scorers,
+                                             chain->stream, 0, chain->image, chain->textures,
+                                             chain->scores));
         step_ends(chain, false);
-        require_ok(mr__vision_enqueue_tokens(chain->model, plan, chain->stream, 0, chain->textures,
-                                             chain->scores, chain->result));
+        require_ok(mr__vision_enqueue_tokens(chain->model, plan, batch, chain->stream, 0,
+                                             chain->textures, chain->scores, chain->result));
         step_ends(chain, false);
-        require_ok(
-            mr_copy(chain->stream, chain->output, 0, chain->result.buffer, 0, plan->result_bytes));
+        require_ok(mr_copy(chain->stream, chain->output, 0, chain->result.buffer, 0,
+                           batch * chain->result.stride_bytes));
         step_ends(chain, true);
-        check_tokens(chain);
+        for (uint32_t k = 0; k < batch; k++)
+            check_tokens(chain, k);
     }
     return measure_now_s() - began_s;
 }
@@ -165,16 +185,23 @@ static double run_chain(void *context)
 
 static void compare(struct measure_report *report)
 {
-    struct chain chain = { .is_waiting = true };
     const char *size = "decoded images";
+    const mr_job_report *job_report;
+    mr_job *pipelined = load_job(device_name, "mode: pipelined", "[]");
+    const double pipelined_s = measure_median_of(run_job, pipelined, RUNS);
+    require_ok(mr_job_report_get(pipelined, &job_report));
+    const uint32_t batch = job_report->pipeline->parcel_items;
+    mr_job_destroy(pipelined);
+    measure_require(image_count % batch == 0, "%u images are no batches of %u", image_count, batch);
+
+    struct chain chain = { .batch = batch, .is_waiting = true };
     make_chain(&chain);
+    const double batches_s = measure_median_of(run_chain, &chain, RUNS);
+    chain.batch = 1;
     const double steps_s = measure_median_of(run_chain, &chain, RUNS);
     chain.is_waiting = false;
     const double images_s = measure_median_of(run_chain, &chain, RUNS);
     free_chain(&chain);
-    mr_job *pipelined = load_job(device_name, "mode: pipelined", "[]");
-    const double pipelined_s = measure_median_of(run_job, pipelined, RUNS);
-    mr_job_destroy(pipelined);
     mr_job *concurrent = load_job(device_name, "mode: concurrent", "[]");
     const double concurrent_s = measure_median_of(run_job, concurrent, RUNS);
     mr_job_destroy(concurrent);
@@ -184,10 +211,17 @@ static void compare(struct measure_report *report)
                        size);
     measure_report_add(report, image_count / images_s, "images/s", "%s: one image after another",
                        size);
-    measure_report_add(report, image_count / pipelined_s, "images/s", "%s: job, pipelined", size);
+    measure_report_add(report, image_count / batches_s, "images/s",
+                       "%s: one stage after another, %u at a time", size, batch);
+    measure_report_add(report, image_count / pipelined_s, "images/s",
+                       "%s: job, pipelined in batches of %u", size, batch);
     measure_report_add(report, image_count / concurrent_s, "images/s", "%s: job, concurrent", size);
     measure_report_target(report, steps_s / best_s, "x", ">=", 2.2,
                           "%s: the better mode against one stage after another", size);
+    measure_report_target(report, steps_s / pipelined_s, "x", ">=", 2.2,
+                          "%s: pipelined against one stage after another", size);
+    measure_report_add(report, batches_s / pipelined_s, "x",
+                       "%s: pipelined against one stage after another, %u at a time", size, batch);
 }
 
 /* ---- cores ---- */
@@ -250,6 +284,7 @@ int main(int argc, char **argv)
     image_count = (uint32_t)measure_option_number(argc, argv, "images", has_cores ? 24 : 512);
     width = (uint32_t)measure_option_number(argc, argv, "width", 1024);
     height = (uint32_t)measure_option_number(argc, argv, "height", 768);
+    batch_size = (uint32_t)measure_option_number(argc, argv, "batch", 0);
     strcpy(folder, "/tmp/millrace-bench-XXXXXX");
     measure_require(mkdtemp(folder) != NULL, "no folder in /tmp");
     if (has_cores)

@@ -3,13 +3,14 @@
  * The stages of the vision job on a device, from decoded images: what each moves per second beside a copy
  * inside the device's memory, and images per second one after another and over several sets of streams.
  *
- *     bench_vision_stages [--device D] [--workers N] [--sizes 1|2] [--images N] [--sets N]
- *                         [--dump FOLDER] [--json FILE]
+ *     bench_vision_stages [--device D] [--workers N] [--from 0|1|2] [--sizes 1|2|3] [--images N]
+ *                         [--sets N] [--dump FOLDER] [--json FILE]
  *
  * Bytes that a stage must move, for each pixel of u8 and without what is small beside them:
  *     textures   3 read, 13 * 4 written                                                       55
  *     scores     3 for histograms, 6 * 4 for contrast and the query, all read                 27
  *     tokens     13 * 4 read                                                                  52
+ * Small images also in batches of eight, which a stage takes in the same launches.
  * With --dump one image and what came of it are written for vision_pytorch.py. Every result is compared
  * with that of the first run over the same image.
  */
@@ -30,10 +31,10 @@ enum { SET_LIMIT = 16, IMAGE_LIMIT = 512, RUNS = 7, KINDS = 8 };
 static mr_device *device;
 static struct mr__vision_model *model;
 static struct mr__vision_plan plan;
-static uint32_t image_count, set_count;
+static uint32_t image_count, set_count, batch_size;
 static mr_buffer *inputs, *outputs, *expected; /* pinned: KINDS images; results of image_count */
 
-/* What works on one image at a time. */
+/* What works on one batch at a time. */
 static struct set {
     mr_stream *stream;
     struct mr__vision_scorers *scorers;
@@ -49,6 +50,14 @@ static mr_buffer *make_buffer(size_t size_bytes, mr_place place)
     require_ok(
         mr_buffer_create(device, size_bytes, &(mr_buffer_options){ .place = place }, &buffer));
     return buffer;
+}
+
+static struct mr__vision_place make_place(size_t size_bytes)
+{
+    const size_t stride_bytes = (size_bytes + 255) & ~(size_t)255;
+    return (struct mr__vision_place){ .buffer =
+                                          make_buffer(batch_size * stride_bytes, MR_PLACE_DEVICE),
+                                      .stride_bytes = stride_bytes };
 }
 
 /* Slopes, discs and noise: nothing that is easier than a photograph. */
@@ -79,13 +88,14 @@ static void make_all(uint32_t width, uint32_t height,
     for (uint32_t k = 0; k < set_count; k++) {
         struct set *set = &sets[k];
         require_ok(mr_stream_create(device, NULL, &set->stream));
-        require_ok(mr__vision_scorers_create(model, plan.scratch_bytes, 0, &set->scorers));
+        require_ok(
+            mr__vision_scorers_create(model, batch_size * plan.scratch_bytes, 0, &set->scorers));
         require_ok(mr_event_create(device, &timed, &set->begin));
         require_ok(mr_event_create(device, &timed, &set->end));
-        set->image.buffer = make_buffer(plan.image_bytes, MR_PLACE_DEVICE);
-        set->textures.buffer = make_buffer(plan.textures_bytes, MR_PLACE_DEVICE);
-        set->scores.buffer = make_buffer(plan.scores_bytes, MR_PLACE_DEVICE);
-        set->result.buffer = make_buffer(plan.result_bytes, MR_PLACE_DEVICE);
+        set->image = make_place(plan.image_bytes);
+        set->textures = make_place(plan.textures_bytes);
+        set->scores = make_place(plan.scores_bytes);
+        set->result = make_place(plan.result_bytes);
     }
 }
 
@@ -107,36 +117,44 @@ static void free_all(void)
     mr_buffer_destroy(expected);
 }
 
+static struct set *set_of(uint32_t image)
+{
+    return &sets[image / batch_size % set_count];
+}
+
 /* ---- steps ---- */
 
 static void bring_in(struct set *set, uint32_t i)
 {
-    require_ok(mr_copy(set->stream, set->image.buffer, 0, inputs, i % KINDS * plan.image_bytes,
-                       plan.image_bytes));
+    for (uint32_t k = 0; k < batch_size; k++)
+        require_ok(mr_copy(set->stream, set->image.buffer, k * set->image.stride_bytes, inputs,
+                           (i + k) % KINDS * plan.image_bytes, plan.image_bytes));
 }
 
 static void textures(struct set *set)
 {
-    require_ok(
-        mr__vision_enqueue_textures(model, &plan, set->stream, 0, set->image, set->textures));
+    require_ok(mr__vision_enqueue_textures(model, &plan, batch_size, set->stream, 0, set->image,
+                                           set->textures));
 }
 
 static void scores(struct set *set)
 {
-    require_ok(mr__vision_enqueue_scores(model, &plan, set->scorers, set->stream, 0, set->image,
-                                         set->textures, set->scores));
+    require_ok(mr__vision_enqueue_scores(model, &plan, batch_size, set->scorers, set->stream, 0,
+                                         set->image, set->textures, set->scores));
 }
 
 static void tokens(struct set *set)
 {
-    require_ok(mr__vision_enqueue_tokens(model, &plan, set->stream, 0, set->textures, set->scores,
-                                         set->result));
+    require_ok(mr__vision_enqueue_tokens(model, &plan, batch_size, set->stream, 0, set->textures,
+                                         set->scores, set->result));
 }
 
-static void bring_out(struct set *set, mr_buffer *target, uint32_t i)
+/* To one of the target's places for `target_count` results. */
+static void bring_out(struct set *set, mr_buffer *target, uint32_t target_count, uint32_t i)
 {
-    require_ok(mr_copy(set->stream, target, i * plan.result_bytes, set->result.buffer, 0,
-                       plan.result_bytes));
+    for (uint32_t k = 0; k < batch_size; k++)
+        require_ok(mr_copy(set->stream, target, (i + k) % target_count * plan.result_bytes,
+                           set->result.buffer, k * set->result.stride_bytes, plan.result_bytes));
 }
 
 static void wait(struct set *set)
@@ -171,12 +189,12 @@ static void check_result(const char *result, const char *wanted)
 
 static void expect(void)
 {
-    for (uint32_t kind = 0; kind < KINDS; kind++) {
+    for (uint32_t kind = 0; kind < KINDS; kind += batch_size) {
         bring_in(&sets[0], kind);
         textures(&sets[0]);
         scores(&sets[0]);
         tokens(&sets[0]);
-        bring_out(&sets[0], expected, kind);
+        bring_out(&sets[0], expected, KINDS, kind);
         wait(&sets[0]);
     }
 }
@@ -196,8 +214,8 @@ static double run_stage(void *context)
 {
     void (*const stage)(struct set *) = *(void (**)(struct set *))context;
     const double began_s = measure_now_s();
-    for (uint32_t i = 0; i < image_count; i++)
-        stage(&sets[i % set_count]);
+    for (uint32_t i = 0; i < image_count; i += batch_size)
+        stage(set_of(i));
     for (uint32_t k = 0; k < set_count; k++)
         wait(&sets[k]);
     return measure_now_s() - began_s;
@@ -216,7 +234,7 @@ static double run_alone(void *context)
     require_ok(mr_event_record(sets[0].end, sets[0].stream));
     wait(&sets[0]);
     require_ok(mr_event_elapsed(sets[0].begin, sets[0].end, &elapsed_ns));
-    return (double)elapsed_ns * 1e-9 / ROW;
+    return (double)elapsed_ns * 1e-9 / (ROW * batch_size);
 }
 
 /* The same as one graph, so that the host's launches do not count: by the device's clock. */
@@ -243,8 +261,8 @@ static double measure_graph(void (*stage)(struct set *))
     require_ok(mr_event_record(fork, sets[0].stream));
     for (uint32_t k = 1; k < set_count; k++)
         require_ok(mr_stream_wait_event(sets[k].stream, fork));
-    for (uint32_t i = 0; i < image_count; i++)
-        stage(&sets[i % set_count]);
+    for (uint32_t i = 0; i < image_count; i += batch_size)
+        stage(set_of(i));
     for (uint32_t k = 1; k < set_count; k++) {
         require_ok(mr_event_record(join, sets[k].stream));
         require_ok(mr_stream_wait_event(sets[0].stream, join));
@@ -316,7 +334,7 @@ static double run_sequential(void *context)
 {
     (void)context;
     const double began_s = measure_now_s();
-    for (uint32_t i = 0; i < image_count; i++) {
+    for (uint32_t i = 0; i < image_count; i += batch_size) {
         struct set *set = &sets[0];
         bring_in(set, i);
         wait(set);
@@ -326,7 +344,7 @@ static double run_sequential(void *context)
         wait(set);
         tokens(set);
         wait(set);
-        bring_out(set, outputs, i);
+        bring_out(set, outputs, image_count, i);
         wait(set);
     }
     const double took_s = measure_now_s() - began_s;
@@ -334,18 +352,18 @@ static double run_sequential(void *context)
     return took_s;
 }
 
-/* Each image on the next set. */
+/* Each batch on the next set. */
 static double run_concurrent(void *context)
 {
     (void)context;
     const double began_s = measure_now_s();
-    for (uint32_t i = 0; i < image_count; i++) {
-        struct set *set = &sets[i % set_count];
+    for (uint32_t i = 0; i < image_count; i += batch_size) {
+        struct set *set = set_of(i);
         bring_in(set, i);
         textures(set);
         scores(set);
         tokens(set);
-        bring_out(set, outputs, i);
+        bring_out(set, outputs, image_count, i);
     }
     for (uint32_t k = 0; k < set_count; k++)
         wait(&sets[k]);
@@ -423,14 +441,18 @@ int main(int argc, char **argv)
     require_ok(mr__vision_model_create(device, &parameters, &model));
     static const struct {
         const char *name;
-        uint32_t width, height, images;
-    } sizes[] = { { "1024 x 768", 1024, 768, 256 }, { "4096 x 4096", 4096, 4096, 16 } };
-    const int size_count = (int)measure_option_number(argc, argv, "sizes", is_cpu ? 1 : 2);
-    for (int i = 0; i < size_count && i < 2; i++) {
+        uint32_t width, height, images, batch;
+    } sizes[] = { { "1024 x 768", 1024, 768, 256, 1 },
+                  { "8 of 1024 x 768", 1024, 768, 512, 8 },
+                  { "4096 x 4096", 4096, 4096, 16, 1 } };
+    const int size_count = (int)measure_option_number(argc, argv, "sizes", is_cpu ? 1 : 3);
+    for (int i = (int)measure_option_number(argc, argv, "from", 0); i < size_count && i < 3; i++) {
         image_count =
             (uint32_t)measure_option_number(argc, argv, "images", is_cpu ? 8 : sizes[i].images);
-        measure_require(image_count >= 1 && image_count <= IMAGE_LIMIT, "1 to %d images",
-                        IMAGE_LIMIT);
+        batch_size = sizes[i].batch;
+        measure_require(image_count >= 1 && image_count <= IMAGE_LIMIT &&
+                            image_count % batch_size == 0,
+                        "1 to %d images, in batches of %u", IMAGE_LIMIT, batch_size);
         make_all(sizes[i].width, sizes[i].height, &parameters);
         expect();
         measure_stages(&report, sizes[i].name, is_cpu ? (size_t)64 << 20 : (size_t)256 << 20,

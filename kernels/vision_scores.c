@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The scores of an image's patches from what vision_sums.c counted and added up, and their balance;
- * formulas are in src/vision/vision_model.h. Double precision in a fixed order, and mathematics of
- * our own, so that every device comes to the same bits.
+ * The scores of the patches of `images` of one size, which are their steps apart, from what vision_sums.c
+ * counted and added up, and their balance; formulas are in src/vision/vision_model.h. Double precision
+ * in a fixed order, and mathematics of our own, so that every device comes to the same bits.
  *
- * vision_entropy     partial[patch][band][128] -> score[patch]. Launch with count = columns * rows,
- *                    in blocks of 512.
+ * vision_entropy     partial[patch][band][128] -> score[patch]. Launch with count = images * columns *
+ *                    rows, in blocks of 512.
  * vision_contrast    pieces[cell][piece][15] -> score[patch], not yet over the greatest. Launch with
- *                    count = columns * rows, in blocks of 256.
+ *                    count = images * columns * rows, in blocks of 256.
  * vision_similarity  pieces[cell][piece][15] -> score[patch]. `terms` are the 11 colours' L, a, b;
  *                    `query` 24 numbers times their weights, then the weights. Launch with count =
- *                    columns * rows, in blocks of 256.
- * vision_balance     scores[4][patch]: puts the second over its greatest and finds the fourth. One
- *                    group: launch with count = 1.
+ *                    images * columns * rows, in blocks of 256.
+ * vision_balance     scores[4][patch]: puts the second over its greatest, without a query the third at 0,
+ *                    and finds the fourth. A group for each image: launch with count = images.
  */
 #include <millrace/portable.h>
 
@@ -105,11 +105,17 @@ MR_FUNCTION uint64_t spread(uint32_t n)
 
 MR_GROUP_KERNEL(vision_entropy, MR_IN(uint32_t, partial), MR_OUT(float, score),
                 MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns),
-                MR_VALUE(uint32_t, rows), MR_VALUE(uint32_t, band_count))
+                MR_VALUE(uint32_t, rows), MR_VALUE(uint32_t, band_count),
+                MR_VALUE(uint32_t, images), MR_VALUE(uint64_t, partial_step),
+                MR_VALUE(uint64_t, score_step))
 {
     MR_GROUP_SHARED(uint32_t, runs, RUNS * 2 * BINS); /* sums of every RUNS-th band */
-    MR_GROUP_EACH (patch, (uint64_t)columns * rows) {
-        const uint32_t *own = partial + patch * band_count * 2 * BINS;
+    const uint32_t patches = columns * rows;
+    MR_GROUP_EACH (group, (uint64_t)images * patches) {
+        const uint32_t number = (uint32_t)group / patches;
+        const uint32_t patch = (uint32_t)group - number * patches;
+        const uint32_t *own =
+            partial + number * partial_step + (uint64_t)patch * band_count * 2 * BINS;
         uint64_t sum = 0;
         LANES (item, RUNS * 2 * BINS) {
             const uint32_t bin = item % (2 * BINS), run = item / (2 * BINS);
@@ -126,9 +132,9 @@ MR_GROUP_KERNEL(vision_entropy, MR_IN(uint32_t, partial), MR_OUT(float, score),
             sum += spread(pixels);
         }
         sum = mr_group_sum_u64(sum);
-        const uint32_t total = patch_pixels((uint32_t)patch, width, height, columns, rows);
+        const uint32_t total = patch_pixels(patch, width, height, columns, rows);
         if (mr_group_is_leader())
-            score[patch] =
+            score[number * score_step + patch] =
                 (float)((double)(2 * spread(total) - sum) / ((double)total * 1048576.0 * 12.0));
     }
 }
@@ -186,15 +192,20 @@ MR_FUNCTION double contrast(const int64_t *own, const int64_t *sums, uint32_t in
 
 MR_GROUP_KERNEL(vision_contrast, MR_IN(int64_t, pieces), MR_OUT(float, score),
                 MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns),
-                MR_VALUE(uint32_t, rows), MR_VALUE(uint32_t, piece_count))
+                MR_VALUE(uint32_t, rows), MR_VALUE(uint32_t, piece_count),
+                MR_VALUE(uint32_t, images), MR_VALUE(uint64_t, pieces_step),
+                MR_VALUE(uint64_t, score_step))
 {
     MR_GROUP_SHARED(int64_t, cells, SIDE * SIDE * CONTRAST_SUMS);
     MR_GROUP_SHARED(int64_t, boxes, PATCH_CELLS * REACHES * CONTRAST_SUMS);
     MR_GROUP_SHARED(double, terms, PATCH_CELLS *REACHES);
     const uint32_t cell_columns = columns * CELLS, cell_rows = rows * CELLS;
-    MR_GROUP_EACH (patch, (uint64_t)columns * rows) {
-        const uint32_t first_column = (uint32_t)patch % columns * CELLS;
-        const uint32_t first_row = (uint32_t)patch / columns * CELLS;
+    const uint32_t patches = columns * rows;
+    MR_GROUP_EACH (group, (uint64_t)images * patches) {
+        const uint32_t number = (uint32_t)group / patches;
+        const uint32_t patch = (uint32_t)group - number * patches;
+        const uint32_t first_column = patch % columns * CELLS;
+        const uint32_t first_row = patch / columns * CELLS;
         /* Position (x, y) is the cell at (first_column + x - AROUND, first_row + y - AROUND). */
         LANES (item, SIDE * SIDE * CONTRAST_SUMS) {
             const uint32_t place = item / CONTRAST_SUMS, k = item % CONTRAST_SUMS;
@@ -203,7 +214,8 @@ MR_GROUP_KERNEL(vision_contrast, MR_IN(int64_t, pieces), MR_OUT(float, score),
                                   row >= AROUND && row < cell_rows + AROUND;
             const uint64_t cell =
                 is_inside ? (uint64_t)(row - AROUND) * cell_columns + column - AROUND : 0;
-            const int64_t *own = pieces + cell * piece_count * SUMS + (k < 3 ? k : EDGES);
+            const int64_t *own =
+                pieces + number * pieces_step + cell * piece_count * SUMS + (k < 3 ? k : EDGES);
             int64_t sum = 0;
             for (uint32_t piece = 0; piece < (is_inside ? piece_count : 0); piece++)
                 sum += own[(uint64_t)piece * SUMS];
@@ -238,8 +250,8 @@ MR_GROUP_KERNEL(vision_contrast, MR_IN(int64_t, pieces), MR_OUT(float, score),
             double sum = 0.0;
             for (uint32_t item = 0; item < REACHES * PATCH_CELLS; item++)
                 sum += terms[item];
-            const uint32_t total = patch_pixels((uint32_t)patch, width, height, columns, rows);
-            score[patch] = (float)(sum / (3.0 * (double)total));
+            const uint32_t total = patch_pixels(patch, width, height, columns, rows);
+            score[number * score_step + patch] = (float)(sum / (3.0 * (double)total));
         }
         mr_group_sync();
     }
@@ -302,7 +314,8 @@ MR_FUNCTION float likeness(const double *descriptor, const double *query)
 MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
                 MR_IN(double, query), MR_OUT(float, score), MR_VALUE(uint32_t, width),
                 MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns), MR_VALUE(uint32_t, rows),
-                MR_VALUE(uint32_t, piece_count))
+                MR_VALUE(uint32_t, piece_count), MR_VALUE(uint32_t, images),
+                MR_VALUE(uint64_t, pieces_step), MR_VALUE(uint64_t, score_step))
 {
     MR_GROUP_SHARED(int64_t, sums, PATCH_CELLS * SUMS);
     MR_GROUP_SHARED(double, distances, PATCH_CELLS *COLOURS);
@@ -311,16 +324,20 @@ MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
     MR_GROUP_SHARED(double, weights, PATCH_CELLS);
     MR_GROUP_SHARED(double, totals, COLOURS + SUMS);
     MR_GROUP_SHARED(double, descriptor, DESCRIPTOR);
-    MR_GROUP_EACH (patch, (uint64_t)columns * rows) {
-        const uint32_t first_column = (uint32_t)patch % columns * CELLS;
-        const uint32_t first_row = (uint32_t)patch / columns * CELLS;
+    const uint32_t patches = columns * rows;
+    MR_GROUP_EACH (group, (uint64_t)images * patches) {
+        const uint32_t number = (uint32_t)group / patches;
+        const uint32_t patch = (uint32_t)group - number * patches;
+        const uint32_t first_column = patch % columns * CELLS;
+        const uint32_t first_row = patch / columns * CELLS;
+        const int64_t *own = pieces + number * pieces_step;
         LANES (item, PATCH_CELLS * SUMS) {
             const uint32_t cell = item / SUMS, k = item % SUMS;
             const uint64_t at = (uint64_t)(first_row + cell / CELLS) * (columns * CELLS) +
                                 first_column + cell % CELLS;
             int64_t sum = 0;
             for (uint64_t piece = at * piece_count; piece < (at + 1) * piece_count; piece++)
-                sum += pieces[piece * SUMS + k];
+                sum += own[piece * SUMS + k];
             sums[item] = sum;
         }
         mr_group_sync();
@@ -357,12 +374,12 @@ MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
             totals[k] = sum;
         }
         mr_group_sync();
-        const uint32_t total = patch_pixels((uint32_t)patch, width, height, columns, rows);
+        const uint32_t total = patch_pixels(patch, width, height, columns, rows);
         LANES (k, DESCRIPTOR)
             descriptor[k] = describe(totals, (double)total, k);
         mr_group_sync();
         if (mr_group_is_leader())
-            score[patch] = likeness(descriptor, query);
+            score[number * score_step + patch] = likeness(descriptor, query);
         mr_group_sync();
     }
 }
@@ -375,12 +392,15 @@ MR_FUNCTION double pull(double difference)
 }
 
 MR_GROUP_KERNEL(vision_balance, MR_INOUT(float, scores), MR_VALUE(uint32_t, count),
-                MR_VALUE(float, floor_contrast), MR_VALUE(float, weight0), MR_VALUE(float, weight1),
-                MR_VALUE(float, weight2), MR_VALUE(float, compress), MR_VALUE(float, exploit),
-                MR_VALUE(float, focus), MR_VALUE(float, temperature))
+                MR_VALUE(float, floor_contrast), MR_VALUE(uint32_t, has_query),
+                MR_VALUE(float, weight0), MR_VALUE(float, weight1), MR_VALUE(float, weight2),
+                MR_VALUE(float, compress), MR_VALUE(float, exploit), MR_VALUE(float, focus),
+                MR_VALUE(float, temperature), MR_VALUE(uint32_t, images),
+                MR_VALUE(uint64_t, scores_step))
 {
-    MR_GROUP_EACH (group, 1) {
-        float *knowing = scores + group, *standing = knowing + count, *asking = standing + count;
+    MR_GROUP_EACH (number, images) {
+        float *knowing = scores + number * scores_step;
+        float *standing = knowing + count, *asking = standing + count;
         float *relevance = asking + count;
         float most = floor_contrast;
         LANES (i, count)
@@ -391,6 +411,8 @@ MR_GROUP_KERNEL(vision_balance, MR_INOUT(float, scores), MR_VALUE(uint32_t, coun
         uint64_t sum = 0;
         LANES (i, count) {
             standing[i] = (float)((double)standing[i] / (double)most);
+            if (!has_query)
+                asking[i] = 0.0f;
             const double base = (double)weight0 * (double)knowing[i] +
                                 (double)weight1 * (double)standing[i] +
                                 (double)weight2 * (double)asking[i];

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the scorers count and add up over the pixels of an image; what it means is in
- * src/vision/vision_model.h. Counts and sums are of integers, so that every device comes to the same.
+ * What the scorers count and add up over the pixels of `images` of one size, which are their steps apart;
+ * what it means is in src/vision/vision_model.h. Counts and sums are of integers, so that every device
+ * comes to the same.
  *
  * vision_histogram_T     image -> partial[patch][band][128]: pixels in each of 64 bins of luminance,
- *                        then of 64 of colour. Launch with count = columns * rows * band_count.
+ *                        then of 64 of colour. Launch with count = images * columns * rows * band_count.
  * vision_cell_sums       textures -> pieces[cell][piece][15]: L, a, b, their squares, Sobel magnitude, and
  *                        the magnitude by eight orientations; without a query only L, a, b and magnitude.
  *     Of values rounded to a 16384th. A group is a tile: `tile_cells` whole cells or a segment of one,
  *     at most 16 strips of 16 columns, of 12 rows (a band); strips are of one cell each. A cell's pieces are
- *     its segments in each of its bands. Launch with count = ceil(cell_columns / tile_cells) * segments *
- *     cell_rows * bands.
+ *     its segments in each of its bands. Launch with count = images * ceil(cell_columns / tile_cells) *
+ *     segments * cell_rows * bands.
  */
 #include <millrace/portable.h>
 
@@ -52,27 +53,62 @@ MR_FUNCTION uint32_t colour_bin(uint32_t red, uint32_t green, uint32_t blue)
 #define COPIES 8
 #define COPY_STRIDE (2 * BINS + 1)
 
-/* Row and column by a float division: exact below 2^21 pixels. */
+/* A lane's way over a patch: from one of its pixels to the next so many rows down and so many columns
+ * across, and a row more where that leaves the patch. */
+struct walk {
+    uint32_t column, columns, across;
+    uint32_t step, carry; /* in memory */
+};
+
+MR_FUNCTION uint32_t walk_on(struct walk *walk)
+{
+    const uint32_t column = walk->column + walk->across;
+    const int is_outside = column >= walk->columns;
+    walk->column = is_outside ? column - walk->columns : column;
+    return is_outside ? walk->step + walk->carry : walk->step;
+}
+
+MR_FUNCTION void count_found(uint32_t *bins, uint32_t found)
+{
+    mr_group_add_u32(&bins[found & 0xffff], 1);
+    mr_group_add_u32(&bins[found >> 16], 1);
+}
+
+#define AT_ONCE 4 /* pixels whose loads are on their way together */
+
 #define COUNT_FUNCTION(type)                                                                       \
+    MR_FUNCTION uint32_t bins_of_##type(const type *pixel)                                         \
+    {                                                                                              \
+        const uint32_t red = BYTE_OF_##type(pixel[0]), green = BYTE_OF_##type(pixel[1]);           \
+        const uint32_t blue = BYTE_OF_##type(pixel[2]);                                            \
+        return luminance_bin(red, green, blue) | colour_bin(red, green, blue) << 16;               \
+    }                                                                                              \
+                                                                                                   \
     MR_FUNCTION void count_##type(const type *image, uint32_t width, uint32_t left, uint32_t top,  \
                                   uint32_t columns, uint32_t rows, uint32_t *counts)               \
     {                                                                                              \
         MR_GROUP_SHARED(uint32_t, bins, COPIES *COPY_STRIDE);                                      \
-        const float inverse = 1.0f / (float)columns;                                               \
-        const uint32_t pixels = columns * rows, copy = mr_group_lane() % COPIES * COPY_STRIDE;     \
+        const uint32_t lane = mr_group_lane(), lanes = mr_group_lane_count();                      \
+        const uint32_t row = lane / columns, column = lane - row * columns;                        \
+        const uint32_t down = lanes / columns, across = lanes - down * columns;                    \
+        struct walk walk = { column, columns, across, 3 * (down * width + across),                 \
+                             3 * (width - columns) };                                              \
+        uint32_t *own = bins + lane % COPIES * COPY_STRIDE;                                        \
+        const type *pixel = image + 3 * ((uint64_t)(top + row) * width + left + column);           \
         LANES (k, COPIES * COPY_STRIDE)                                                            \
             bins[k] = 0;                                                                           \
         mr_group_sync();                                                                           \
-        _Pragma("unroll 4") LANES (i, pixels)                                                      \
-        {                                                                                          \
-            const uint32_t row = (uint32_t)(((float)i + 0.5f) * inverse);                          \
-            const uint32_t column = i - row * columns;                                             \
-            const type *pixel = image + 3 * ((uint64_t)(top + row) * width + left + column);       \
-            const uint32_t red = BYTE_OF_##type(pixel[0]), green = BYTE_OF_##type(pixel[1]);       \
-            const uint32_t blue = BYTE_OF_##type(pixel[2]);                                        \
-            mr_group_add_u32(&bins[copy + luminance_bin(red, green, blue)], 1);                    \
-            mr_group_add_u32(&bins[copy + colour_bin(red, green, blue)], 1);                       \
+        uint32_t pixels = lane < columns * rows ? (columns * rows - lane - 1) / lanes + 1 : 0;     \
+        for (; pixels >= AT_ONCE; pixels -= AT_ONCE) {                                             \
+            uint32_t found[AT_ONCE];                                                               \
+            UNROLLED for (uint32_t k = 0; k < AT_ONCE; k++, pixel += walk_on(&walk))               \
+            {                                                                                      \
+                found[k] = bins_of_##type(pixel);                                                  \
+            }                                                                                      \
+            UNROLLED for (uint32_t k = 0; k < AT_ONCE; k++) count_found(own, found[k]);            \
         }                                                                                          \
+        for (; pixels; pixels--, pixel += walk_on(&walk))                                          \
+            count_found(own, bins_of_##type(pixel));                                               \
         mr_group_sync();                                                                           \
         LANES (bin, 2 * BINS) {                                                                    \
             uint32_t sum = 0;                                                                      \
@@ -131,11 +167,15 @@ MR_FUNCTION void count_found(const uint8_t *found, uint32_t size, uint32_t *even
     MR_GROUP_KERNEL(vision_histogram_##name, MR_IN(type, image), MR_OUT(uint32_t, partial),        \
                     MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height),                         \
                     MR_VALUE(uint32_t, columns), MR_VALUE(uint32_t, rows),                         \
-                    MR_VALUE(uint32_t, band_rows), MR_VALUE(uint32_t, band_count))                 \
+                    MR_VALUE(uint32_t, band_rows), MR_VALUE(uint32_t, band_count),                 \
+                    MR_VALUE(uint32_t, images), MR_VALUE(uint64_t, image_step),                    \
+                    MR_VALUE(uint64_t, partial_step))                                              \
     {                                                                                              \
-        MR_GROUP_EACH (group, (uint64_t)columns * rows * band_count) {                             \
-            const uint32_t patch = (uint32_t)(group / band_count);                                 \
-            const uint32_t band = (uint32_t)(group % band_count);                                  \
+        const uint32_t parts = columns * rows * band_count;                                        \
+        MR_GROUP_EACH (group, (uint64_t)images * parts) {                                          \
+            const uint32_t number = (uint32_t)group / parts;                                       \
+            const uint32_t part = (uint32_t)group - number * parts;                                \
+            const uint32_t patch = part / band_count, band = part - patch * band_count;            \
             const uint32_t column = patch % columns, row = patch / columns;                        \
             const uint32_t left = border(column, width, columns);                                  \
             const uint32_t right = border(column + 1, width, columns);                             \
@@ -143,7 +183,8 @@ MR_FUNCTION void count_found(const uint8_t *found, uint32_t size, uint32_t *even
             const uint32_t begin = border(row, height, rows) + band * band_rows;                   \
             const uint32_t top = MR_MIN(begin, end);                                               \
             const uint32_t size = MR_MIN(end - top, band_rows);                                    \
-            count_##type(image, width, left, top, right - left, size, partial + group * 2 * BINS); \
+            count_##type(image + number * image_step, width, left, top, right - left, size,        \
+                         partial + number * partial_step + (uint64_t)part * 2 * BINS);             \
         }                                                                                          \
     }
 
@@ -234,10 +275,10 @@ MR_FUNCTION void add_column(const float *first, uint64_t plane, uint32_t width, 
     uint32_t squares[3] = { 0, 0, 0 }, row = 0;
     UNROLLED for (uint32_t k = 0; k < 8; k++) turns[k * TILE_COLUMNS] = 0;
     for (; row + 4 <= rows; row += 4)
-        UNROLLED for (uint32_t k = 0; k < 4; k++)
-            add_pixel(first + (uint64_t)(row + k) * width, plane, has_query, own, squares, turns);
-    for (; row < rows; row++)
-        add_pixel(first + (uint64_t)row * width, plane, has_query, own, squares, turns);
+        UNROLLED for (uint32_t k = 0; k < 4; k++, first += width)
+            add_pixel(first, plane, has_query, own, squares, turns);
+    for (; row < rows; row++, first += width)
+        add_pixel(first, plane, has_query, own, squares, turns);
     UNROLLED for (uint32_t k = 0; k < 3; k++)
     {
         own[3 + k] = (int32_t)(squares[k] & ((1u << LOWER_BITS) - 1));
@@ -371,16 +412,22 @@ MR_FUNCTION void add_tile(const struct tile *tile, const float *planes, uint64_t
 
 #endif
 
+#undef MR_KERNEL_BOUNDS
+#define MR_KERNEL_BOUNDS MR_BOUNDS(256, 6)
 MR_GROUP_KERNEL(vision_cell_sums, MR_IN(float, textures), MR_OUT(int64_t, pieces),
                 MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height),
                 MR_VALUE(uint32_t, cell_columns), MR_VALUE(uint32_t, cell_rows),
                 MR_VALUE(uint32_t, tile_cells), MR_VALUE(uint32_t, segments),
-                MR_VALUE(uint32_t, bands), MR_VALUE(uint32_t, has_query))
+                MR_VALUE(uint32_t, bands), MR_VALUE(uint32_t, has_query),
+                MR_VALUE(uint32_t, images), MR_VALUE(uint64_t, textures_step),
+                MR_VALUE(uint64_t, pieces_step))
 {
     const uint32_t across = (cell_columns + tile_cells - 1) / tile_cells * segments;
+    const uint32_t lines = cell_rows * bands;
     const uint64_t plane = (uint64_t)width * height;
-    MR_GROUP_EACH (group, (uint64_t)across * cell_rows * bands) {
-        const uint32_t rest = (uint32_t)group / across, place = (uint32_t)group - rest * across;
+    MR_GROUP_EACH (group, (uint64_t)images * across * lines) {
+        const uint32_t line = (uint32_t)group / across, place = (uint32_t)group - line * across;
+        const uint32_t number = line / lines, rest = line - number * lines;
         const uint32_t cell_row = rest / bands, band = rest - cell_row * bands;
         const uint32_t bottom = border(cell_row + 1, height, cell_rows);
         struct tile tile;
@@ -391,8 +438,10 @@ MR_GROUP_KERNEL(vision_cell_sums, MR_IN(float, textures), MR_OUT(int64_t, pieces
         const uint32_t below = tile.top < bottom ? bottom - tile.top : 0;
         tile.rows = MR_MIN(below, TILE_ROWS);
         const uint64_t step = (uint64_t)segments * bands * SUMS;
-        add_tile(&tile, textures + 3 * plane, plane, width, cell_columns, (int)has_query,
-                 pieces + ((uint64_t)cell_row * cell_columns + tile.first_cell) * step +
+        add_tile(&tile, textures + number * textures_step + 3 * plane, plane, width, cell_columns,
+                 (int)has_query,
+                 pieces + number * pieces_step +
+                     ((uint64_t)cell_row * cell_columns + tile.first_cell) * step +
                      ((uint64_t)tile.segment * bands + band) * SUMS,
                  step);
     }

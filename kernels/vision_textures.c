@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The 13 texture planes of an RGB image in one pass: what they are is in src/vision/vision_model.h.
+ * The 13 texture planes of RGB images of one size in one pass: what they are is in
+ * src/vision/vision_model.h.
  *
- * vision_textures_T  image[height][width][3] -> textures[13][height][width]. `linear` is the linear
- *                    light of each value that T can hold. A group is a tile of 8 rows of at most 128
- *                    columns: launch with count = ceil(width / 128) * ceil(height / 8), in blocks of
- *                    128 threads.
+ * vision_textures_T  image[height][width][3] -> textures[13][height][width], for each of `images`, which
+ *                    are their steps apart. `linear` is the linear light of each value that T can hold. A
+ *                    group is a tile of 8 rows of at most 128 columns: launch with count = images *
+ *                    ceil(width / 128) * ceil(height / 8), in blocks of 128 threads.
  *
  * Differences come in pairs that a mirrored image only exchanges, so that its planes are mirrored
  * exactly.
@@ -220,24 +221,29 @@ MR_FUNCTION void row_arithmetic(const float *red, const float *green, const floa
                                                                                                    \
     MR_GROUP_KERNEL(vision_textures_##name, MR_IN(type, image), MR_IN(float, linear),              \
                     MR_OUT(float, textures), MR_VALUE(uint32_t, width),                            \
-                    MR_VALUE(uint32_t, height))                                                    \
+                    MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, images),                        \
+                    MR_VALUE(uint64_t, image_step), MR_VALUE(uint64_t, textures_step))             \
     {                                                                                              \
         MR_GROUP_SHARED(float, light, (TILE_ROWS + 2) * STRIDE);                                   \
         const uint32_t across = (width + TILE_COLUMNS - 1) / TILE_COLUMNS;                         \
         const uint32_t share = across ? (width + across - 1) / across : 0;                         \
+        const uint32_t tiles = across * ((height + TILE_ROWS - 1) / TILE_ROWS);                    \
         const uint64_t plane = (uint64_t)width * height;                                           \
         const float w = (float)(int32_t)width, h = (float)(int32_t)height;                         \
         const float scales[4] = { 1.0f / limit, 1.0f / w, 1.0f / h, 1.0f / sqrtf(w * w + h * h) }; \
-        MR_GROUP_EACH (tile, (uint64_t)across * ((height + TILE_ROWS - 1) / TILE_ROWS)) {          \
-            const uint32_t left = (uint32_t)(tile % across) * share;                               \
-            const uint32_t top = (uint32_t)(tile / across) * TILE_ROWS;                            \
+        MR_GROUP_EACH (group, (uint64_t)images * tiles) {                                          \
+            const uint32_t number = (uint32_t)group / tiles;                                       \
+            const uint32_t tile = (uint32_t)group - number * tiles, row = tile / across;           \
+            const uint32_t left = (tile - row * across) * share, top = row * TILE_ROWS;            \
+            const type *source = image + number * image_step;                                      \
+            float *target = textures + number * textures_step;                                     \
             const uint32_t right = MR_MIN(left + share, width);                                    \
             const uint32_t columns = left < right ? right - left : 0;                              \
-            lights_##name(image, linear, light, left, top, columns, width, height);                \
+            lights_##name(source, linear, light, left, top, columns, width, height);               \
             mr_group_sync();                                                                       \
             const uint32_t below = height - top, rows = MR_MIN(below, TILE_ROWS);                  \
             const uint64_t at = (uint64_t)top * width + left;                                      \
-            tile_##name(image + 3 * at, linear, light + STRIDE + 1, textures + at, plane, width,   \
+            tile_##name(source + 3 * at, linear, light + STRIDE + 1, target + at, plane, width,    \
                         columns, rows, (float)(int32_t)(2 * left + 1 - width),                     \
                         (float)(int32_t)(2 * top + 1 - height), scales);                           \
             mr_group_sync();                                                                       \

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tokens and the compressed array of an image; rules are in src/vision/vision_model.h.
+ * Tokens and the compressed arrays of `images` of one size, which are their steps apart; all that comes of
+ * an image is in one block, so that its parts share a step. Rules are in src/vision/vision_model.h.
  *
  * vision_tokens    scores[4][patch] -> a copy of them, tokens, box_columns, box_rows, box_first
  *                  [patch + 1], and the rows of boxes of all patches in order: row_first[patch + 1]
- *                  and, for each row, row_patch. Whole numbers. One group: launch with count = 1.
+ *                  and, for each row, row_patch. Whole numbers. A group for each image: launch with
+ *                  count = images.
  * vision_compress  textures and those -> compressed: a group for some channels of a row of boxes, a
  *                  `parts`-th of them. Means of values rounded to a 2^20th, so that the order is free.
- *                  Launch with about count = parts * rows of boxes, which only the device knows.
+ *                  Launch with about count = images * parts * rows of boxes, which only the device
+ *                  knows.
  */
 #include <millrace/portable.h>
 
@@ -247,27 +250,32 @@ MR_GROUP_KERNEL(vision_tokens, MR_IN(float, scores), MR_OUT(float, scores_copy),
                 MR_OUT(uint32_t, box_first), MR_OUT(uint32_t, row_first),
                 MR_OUT(uint32_t, row_patch), MR_VALUE(uint32_t, width), MR_VALUE(uint32_t, height),
                 MR_VALUE(uint32_t, columns), MR_VALUE(uint32_t, rows), MR_VALUE(uint32_t, budget),
-                MR_VALUE(uint32_t, least), MR_VALUE(uint32_t, most))
+                MR_VALUE(uint32_t, least), MR_VALUE(uint32_t, most), MR_VALUE(uint32_t, images),
+                MR_VALUE(uint64_t, scores_step), MR_VALUE(uint64_t, result_step))
 {
-    MR_GROUP_EACH (group, 1) {
+    MR_GROUP_EACH (number, images) {
         const uint32_t count = columns * rows;
+        const uint64_t at = number * result_step;
+        const float *own = scores + number * scores_step;
+        uint32_t *wide_boxes = box_columns + at, *high_boxes = box_rows + at;
+        uint32_t *first_box = box_first + at, *first_row = row_first + at;
         LANES (i, 4 * count)
-            scores_copy[i] = scores[i];
-        share_out(scores + 3 * (uint64_t)count + group, count, budget, least, most, tokens,
-                  box_columns, box_rows);
+            scores_copy[at + i] = own[i];
+        share_out(own + 3 * (uint64_t)count, count, budget, least, most, tokens + at, wide_boxes,
+                  high_boxes);
         OWN (i, count) {
             const uint32_t column = i % columns, row = i / columns;
             const uint32_t wide =
                 border(column + 1, width, columns) - border(column, width, columns);
             const uint32_t high = border(row + 1, height, rows) - border(row, height, rows);
-            box_columns[i] = box_columns_for(wide, high, tokens[i]);
-            box_rows[i] = rows_for(box_columns[i], tokens[i], high);
+            wide_boxes[i] = box_columns_for(wide, high, tokens[at + i]);
+            high_boxes[i] = rows_for(wide_boxes[i], tokens[at + i], high);
         }
-        add_up(box_columns, box_rows, count, box_first);
-        add_up(box_rows, (const uint32_t *)0, count, row_first);
+        add_up(wide_boxes, high_boxes, count, first_box);
+        add_up(high_boxes, (const uint32_t *)0, count, first_row);
         OWN (i, count)
-            for (uint32_t k = 0; k < box_rows[i]; k++)
-                row_patch[row_first[i] + k] = i;
+            for (uint32_t k = 0; k < high_boxes[i]; k++)
+                row_patch[at + first_row[i] + k] = i;
     }
 }
 
@@ -291,14 +299,23 @@ MR_FUNCTION int32_t rounded(float x)
 /* Sums over `rows` of the columns in each channel, folded `span` by `span`. */
 #if MR_ON_GPU
 
-/* 8 rows at a time, all of whose loads are on their way at once; their sum fits 32 bits. */
+/* 8 rows at a time, and the last by 4, all of whose loads are on their way at once: none is behind a
+ * branch. The sum of 8 fits 32 bits. */
 MR_FUNCTION int64_t column_sum(const float *pixel, uint32_t width, uint32_t rows)
 {
     int64_t sum = 0;
-    for (uint32_t row = 0; row < rows; row += 8) {
+    for (; rows >= 8; rows -= 8) {
         int32_t part = 0;
-        _Pragma("unroll") for (uint32_t k = 0; k < 8; k++) part +=
-            row + k < rows ? rounded(pixel[(uint64_t)(row + k) * width]) : 0;
+        _Pragma("unroll") for (uint32_t k = 0; k < 8; k++, pixel += width) part += rounded(*pixel);
+        sum += part;
+    }
+    for (uint32_t row = 0; row < rows; row += 4) {
+        int32_t part = 0;
+        _Pragma("unroll") for (uint32_t k = row; k < row + 4; k++)
+        {
+            const int32_t value = rounded(pixel[MR_MIN(k, rows - 1) * width]);
+            part += k < rows ? value : 0;
+        }
         sum += part;
     }
     return sum;
@@ -366,20 +383,32 @@ MR_FUNCTION void compress_row(const float *first, uint64_t plane, uint32_t chann
     }
 }
 
+#undef MR_KERNEL_BOUNDS
+#define MR_KERNEL_BOUNDS MR_BOUNDS(256, 8)
 MR_GROUP_KERNEL(vision_compress, MR_IN(float, textures), MR_IN(uint32_t, box_columns),
                 MR_IN(uint32_t, box_rows), MR_IN(uint32_t, box_first), MR_IN(uint32_t, row_first),
                 MR_IN(uint32_t, row_patch), MR_OUT(float, compressed), MR_VALUE(uint32_t, width),
                 MR_VALUE(uint32_t, height), MR_VALUE(uint32_t, columns), MR_VALUE(uint32_t, rows),
-                MR_VALUE(uint32_t, parts))
+                MR_VALUE(uint32_t, parts), MR_VALUE(uint32_t, images),
+                MR_VALUE(uint64_t, textures_step), MR_VALUE(uint64_t, result_step))
 {
     const uint64_t plane = (uint64_t)width * height;
-    MR_GROUP_EACH (group, (uint64_t)parts * row_first[columns * rows]) {
-        const uint32_t line = (uint32_t)group / parts, part = (uint32_t)group - line * parts;
+    const uint32_t patches = columns * rows;
+    uint32_t lines = 0; /* of the image that has most */
+    for (uint32_t number = 0; number < images; number++)
+        lines = MR_MAX(lines, row_first[number * result_step + patches]);
+    MR_GROUP_EACH (group, (uint64_t)images * parts * lines) {
+        const uint32_t image_line = (uint32_t)group / parts;
+        const uint32_t part = (uint32_t)group - image_line * parts;
+        const uint32_t line = image_line / images, number = image_line - line * images;
+        const uint64_t at = number * result_step;
+        if (line >= row_first[at + patches])
+            continue;
         const uint32_t channel = border(part, CHANNELS, parts);
         const uint32_t channels = border(part + 1, CHANNELS, parts) - channel;
-        const uint32_t patch = row_patch[line], row = line - row_first[patch];
-        const uint32_t boxes = box_columns[patch], box_lines = box_rows[patch];
-        const uint32_t first = box_first[patch];
+        const uint32_t patch = row_patch[at + line], row = line - row_first[at + patch];
+        const uint32_t boxes = box_columns[at + patch], box_lines = box_rows[at + patch];
+        const uint32_t first = box_first[at + patch];
         const uint32_t patch_column = patch % columns, patch_row = patch / columns;
         const uint32_t left = border(patch_column, width, columns);
         const uint32_t wide = border(patch_column + 1, width, columns) - left;
@@ -387,9 +416,10 @@ MR_GROUP_KERNEL(vision_compress, MR_IN(float, textures), MR_IN(uint32_t, box_col
         const uint32_t tall = border(patch_row + 1, height, rows) - above_patch;
         const uint32_t top = border(row, tall, box_lines);
         const uint32_t high = border(row + 1, tall, box_lines) - top;
-        compress_row(textures + channel * plane + (uint64_t)(above_patch + top) * width + left,
+        compress_row(textures + number * textures_step + channel * plane +
+                         (uint64_t)(above_patch + top) * width + left,
                      plane, channels, width, wide, high, boxes,
-                     compressed + (uint64_t)CHANNELS * first +
+                     compressed + at + (uint64_t)CHANNELS * first +
                          (uint64_t)(channel * box_lines + row) * boxes,
                      box_lines * boxes);
     }

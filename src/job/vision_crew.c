@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Images are decoded by several threads, each into a buffer of its own, and handed on in order. Who
- * begins an image holds a buffer for it, so that the next one due can always be finished; buffers
- * come back as the pipeline lets go of them.
+ * Images are decoded by several threads and handed on in order. Their places go round in one block of
+ * memory, so that a batch of them lies together. Who begins an image holds its place, so that the next
+ * one due can always be finished; places come back as the pipeline lets go of them.
  */
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -15,66 +15,74 @@
 
 enum { THREAD_LIMIT = 64 };
 
-/* One image on its way. Position k uses places[k % buffer_count]. */
-struct place {
-    mr_buffer *buffer;
-    bool is_done;
-};
+enum place { FREE, DECODING, DONE, LENT };
 
 struct mr__vision_crew {
     struct mr__vision_job *vision;
-    const uint32_t *due; /* indices of records */
+    const uint32_t *due; /* indices of records; number k is decoded in place k % place_count */
     size_t due_count;
-    size_t buffer_bytes;
+    size_t place_bytes;
     uint32_t place_count;
-    struct place *places;
-    uint32_t *lent; /* place of each image that is out, oldest first: a ring of place_count */
+    mr_buffer *memory; /* of all places */
 
     pthread_t threads[THREAD_LIMIT];
     uint32_t thread_count;
-    pthread_mutex_t mutex; /* all below, and is_done of the places */
+    pthread_mutex_t mutex; /* all below */
     struct mr__condition room, done;
     bool is_ending;
-    size_t begun;    /* images taken by threads */
-    size_t next;     /* the next one to hand on */
-    uint32_t *spare; /* places that are free */
-    uint32_t spare_count;
-    uint32_t *held; /* place of each image between next and begun: a ring of place_count */
-    uint64_t lent_first, lent_end;
+    size_t begun;  /* images taken by threads */
+    size_t next;   /* the next one to hand on */
+    size_t oldest; /* none before it is lent */
+    enum place *places;
 };
+
+static enum place *place_of(const struct mr__vision_crew *crew, size_t number)
+{
+    return &crew->places[number % crew->place_count];
+}
+
+static size_t offset_of(const struct mr__vision_crew *crew, size_t number)
+{
+    return number % crew->place_count * crew->place_bytes;
+}
 
 /* ---- decoding ---- */
 
 static void decode(struct mr__vision_crew *crew, struct mr__image_file *file,
-                   struct mr__vision_record *record, mr_buffer *buffer)
+                   struct mr__vision_record *record, char *pixels)
 {
     const uint64_t start = mr__clock_now_ns();
-    const mr_status status =
-        mr__vision_load(crew->vision, record, file, mr_buffer_host(buffer), crew->buffer_bytes);
+    const mr_status status = mr__vision_load(crew->vision, record, file, pixels, crew->place_bytes);
     if (status)
         mr__vision_record_fail(record, status);
     record->stage_ns[MR__VISION_DECODE] = mr__clock_now_ns() - start;
 }
 
+static bool can_begin(const struct mr__vision_crew *crew)
+{
+    return crew->begun < crew->due_count && *place_of(crew, crew->begun) == FREE;
+}
+
 static void *serve(void *context)
 {
     struct mr__vision_crew *crew = context;
+    char *memory = mr_buffer_host(crew->memory);
     struct mr__image_file file = { 0 };
     pthread_mutex_lock(&crew->mutex);
     for (;;) {
-        while (!crew->is_ending && (crew->begun == crew->due_count || !crew->spare_count))
+        while (!crew->is_ending && !can_begin(crew))
             (void)mr__condition_wait(&crew->room, &crew->mutex, NULL);
         if (crew->is_ending)
             break;
-        const size_t position = crew->begun++;
-        const uint32_t place = crew->spare[--crew->spare_count];
-        crew->held[position % crew->place_count] = place;
-        crew->places[place].is_done = false;
+        const size_t number = crew->begun++;
+        *place_of(crew, number) = DECODING;
+        if (can_begin(crew)) /* a bad image's place may have been free for longer */
+            mr__condition_notify(&crew->room, false);
         pthread_mutex_unlock(&crew->mutex);
-        decode(crew, &file, &crew->vision->list.records[crew->due[position]],
-               crew->places[place].buffer);
+        decode(crew, &file, &crew->vision->list.records[crew->due[number]],
+               memory + offset_of(crew, number));
         pthread_mutex_lock(&crew->mutex);
-        crew->places[place].is_done = true;
+        *place_of(crew, number) = DONE;
         mr__condition_notify(&crew->done, true);
     }
     pthread_mutex_unlock(&crew->mutex);
@@ -86,14 +94,13 @@ static void *serve(void *context)
 
 static bool is_next_done(const struct mr__vision_crew *crew)
 {
-    return crew->next < crew->begun &&
-           crew->places[crew->held[crew->next % crew->place_count]].is_done;
+    return crew->next < crew->begun && *place_of(crew, crew->next) == DONE;
 }
 
-/* With the mutex held. */
-static void free_place(struct mr__vision_crew *crew, uint32_t place)
+/* With the mutex held. All who wait for room wait for the same place. */
+static void free_place(struct mr__vision_crew *crew, size_t number)
 {
-    crew->spare[crew->spare_count++] = place;
+    *place_of(crew, number) = FREE;
     mr__condition_notify(&crew->room, false);
 }
 
@@ -104,7 +111,7 @@ static mr_status stop_at(const struct mr__vision_record *record)
 }
 
 mr_status mr__vision_crew_next(struct mr__vision_crew *crew, struct mr__vision_record **out,
-                               mr_buffer **buffer)
+                               mr_buffer **buffer, size_t *offset)
 {
     mr_status status = MR_END;
     *out = NULL;
@@ -117,15 +124,16 @@ mr_status mr__vision_crew_next(struct mr__vision_crew *crew, struct mr__vision_r
             break;
         }
         struct mr__vision_record *record = &crew->vision->list.records[crew->due[crew->next]];
-        const uint32_t place = crew->held[crew->next++ % crew->place_count];
+        const size_t number = crew->next++;
         if (!record->status) {
-            crew->lent[crew->lent_end++ % crew->place_count] = place;
+            *place_of(crew, number) = LENT;
             *out = record;
-            *buffer = crew->places[place].buffer;
+            *buffer = crew->memory;
+            *offset = offset_of(crew, number);
             status = MR_OK;
             break;
         }
-        free_place(crew, place);
+        free_place(crew, number);
         /* No memory is no fault of the image's. */
         if (!crew->vision->is_skipping || record->status == MR_E_NO_MEMORY) {
             status = stop_at(record);
@@ -140,8 +148,12 @@ mr_status mr__vision_crew_next(struct mr__vision_crew *crew, struct mr__vision_r
 void mr__vision_crew_give_back(struct mr__vision_crew *crew, uint32_t count)
 {
     pthread_mutex_lock(&crew->mutex);
-    for (uint32_t k = 0; k < count && crew->lent_first < crew->lent_end; k++)
-        free_place(crew, crew->lent[crew->lent_first++ % crew->place_count]);
+    for (; count && crew->oldest < crew->next; crew->oldest++) {
+        if (crew->vision->list.records[crew->due[crew->oldest]].status)
+            continue; /* it was never lent */
+        free_place(crew, crew->oldest);
+        count--;
+    }
     pthread_mutex_unlock(&crew->mutex);
 }
 
@@ -156,26 +168,14 @@ void mr__vision_crew_interrupt(struct mr__vision_crew *crew)
 
 /* ---- life ---- */
 
-static mr_status make_places(struct mr__vision_crew *crew, mr_device *device, uint32_t count)
+static mr_status make_places(struct mr__vision_crew *crew, mr_device *device)
 {
-    crew->places = mr__zalloc_array(count, sizeof *crew->places);
-    crew->lent = mr__zalloc_array(count, sizeof *crew->lent);
-    crew->spare = mr__zalloc_array(count, sizeof *crew->spare);
-    crew->held = mr__zalloc_array(count, sizeof *crew->held);
-    if (!crew->places || !crew->lent || !crew->spare || !crew->held)
+    crew->places = mr__zalloc_array(crew->place_count, sizeof *crew->places);
+    if (!crew->places)
         return mr_error_set(MR_E_NO_MEMORY, "no memory for decoding");
-    crew->place_count = count;
-    for (uint32_t k = 0; k < count; k++) {
-        const mr_status status =
-            mr_buffer_create(device, crew->buffer_bytes,
-                             &(mr_buffer_options){ .place = MR_PLACE_PINNED, .name = "image" },
-                             &crew->places[k].buffer);
-        if (status)
-            return status;
-        crew->spare[count - 1 - k] = k;
-    }
-    crew->spare_count = count;
-    return MR_OK;
+    return mr_buffer_create(device, crew->place_count * crew->place_bytes,
+                            &(mr_buffer_options){ .place = MR_PLACE_PINNED, .name = "images" },
+                            &crew->memory);
 }
 
 static mr_status start_threads(struct mr__vision_crew *crew, uint32_t count)
@@ -190,8 +190,8 @@ static mr_status start_threads(struct mr__vision_crew *crew, uint32_t count)
 }
 
 mr_status mr__vision_crew_create(struct mr__vision_job *vision, mr_device *device,
-                                 const uint32_t *due, size_t due_count, uint32_t buffer_count,
-                                 size_t buffer_bytes, struct mr__vision_crew **out)
+                                 const uint32_t *due, size_t due_count, uint32_t place_count,
+                                 size_t place_bytes, struct mr__vision_crew **out)
 {
     *out = NULL;
     struct mr__vision_crew *crew = mr__zalloc(sizeof *crew);
@@ -201,8 +201,9 @@ mr_status mr__vision_crew_create(struct mr__vision_job *vision, mr_device *devic
     crew->vision = vision;
     crew->due = due;
     crew->due_count = due_count;
-    crew->buffer_bytes = buffer_bytes;
-    mr_status status = make_places(crew, device, buffer_count);
+    crew->place_count = place_count;
+    crew->place_bytes = place_bytes;
+    mr_status status = make_places(crew, device);
     if (!status)
         status = start_threads(crew, vision->threads_used);
     if (status) {
@@ -220,12 +221,8 @@ void mr__vision_crew_destroy(struct mr__vision_crew *crew)
     mr__vision_crew_interrupt(crew);
     for (uint32_t k = 0; k < crew->thread_count; k++)
         pthread_join(crew->threads[k], NULL);
-    for (uint32_t k = 0; k < crew->place_count; k++)
-        mr_buffer_destroy(crew->places[k].buffer);
+    mr_buffer_destroy(crew->memory);
     pthread_mutex_destroy(&crew->mutex);
     mr__free(crew->places);
-    mr__free(crew->lent);
-    mr__free(crew->spare);
-    mr__free(crew->held);
     mr__free(crew);
 }

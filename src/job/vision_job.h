@@ -99,18 +99,18 @@ struct mr__vision_job {
     struct mr__vision_parameters parameters;
     const char *query_text; /* for the sheet; "" without a query */
     enum mr__vision_mode mode;
-    uint32_t set_count, decode_threads, slot_count; /* 0 = auto */
-    uint32_t measure_period;                        /* one image in so many; 0 = auto */
+    uint32_t set_count, batch_size, decode_threads, slot_count; /* 0 = auto */
+    uint32_t measure_period;                                    /* one image in so many; 0 = auto */
     bool is_skipping, is_measured;
     bool has_output[MR__VISION_OUTPUTS];
     struct mr__vision_folder folder;
 
     /* Of a run. */
     enum mr__vision_mode mode_used;
-    uint32_t sets_used, threads_used; /* sets of each device */
-    uint32_t period_used;
-    atomic_uint_fast64_t skipped; /* so far */
-    uint64_t done, due;           /* images; due: whose header could be read */
+    uint32_t sets_used, batch_used, threads_used; /* sets of each device */
+    uint32_t period_used;                         /* in batches */
+    atomic_uint_fast64_t skipped;                 /* so far */
+    uint64_t done, due;                           /* images; due: whose header could be read */
     uint64_t bins[MR__VISION_BINS];
     uint64_t output_bytes[MR__VISION_OUTPUTS];
     uint64_t compared[MR__VISION_OUTPUTS], mismatches[MR__VISION_OUTPUTS];
@@ -166,15 +166,16 @@ mr_status mr__vision_load(const struct mr__vision_job *vision,
 /* Threads that decode ahead, in order, into pinned buffers. */
 struct mr__vision_crew;
 
-/* Images are those of `due`, indices of records. Buffers are `buffer_count` of `buffer_bytes`. */
+/* Images are those of `due`, indices of records; there is room for `place_count` of `place_bytes`, one
+ * behind the other in memory. */
 mr_status mr__vision_crew_create(struct mr__vision_job *vision, mr_device *device,
-                                 const uint32_t *due, size_t due_count, uint32_t buffer_count,
-                                 size_t buffer_bytes, struct mr__vision_crew **out);
-/* The next image that could be decoded; MR_END after the last; a failure where it is not to be
- * skipped. May block. */
+                                 const uint32_t *due, size_t due_count, uint32_t place_count,
+                                 size_t place_bytes, struct mr__vision_crew **out);
+/* The next image that could be decoded, and where it lies: behind the one before, or at the beginning
+ * again; MR_END after the last; a failure where it is not to be skipped. May block. */
 mr_status mr__vision_crew_next(struct mr__vision_crew *crew, struct mr__vision_record **record,
-                               mr_buffer **buffer);
-/* Takes the oldest `count` buffers back. */
+                               mr_buffer **buffer, size_t *offset);
+/* Takes the places of the oldest `count` images back. */
 void mr__vision_crew_give_back(struct mr__vision_crew *crew, uint32_t count);
 /* Makes `next` come back. [any thread] */
 void mr__vision_crew_interrupt(struct mr__vision_crew *crew);
@@ -213,6 +214,10 @@ mr_status mr__vision_write_summary(const struct mr_job *job);
 
 /* The mean over the images that were measured; 0 without any. */
 double mr__vision_stage_mean_ns(const struct mr__vision_job *vision, uint32_t stage);
+enum { MR__VISION_BATCH_WORDS = 32 };
+/* " in batches of 8", or nothing for single images; in `text`. */
+const char *mr__vision_say_batch(const struct mr__vision_job *vision,
+                                 char text[MR__VISION_BATCH_WORDS]);
 /* Images whose stages on the device were timed. */
 uint64_t mr__vision_measured(const struct mr__vision_job *vision);
 

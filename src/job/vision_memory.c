@@ -44,6 +44,13 @@ mr_status mr__vision_memory_find(struct mr__vision_run *run)
 
 /* ---- sizes ---- */
 
+/* In whole lines of 256 bytes, so that every image of a batch begins with one. */
+static void widen(size_t *size_bytes, size_t least_bytes)
+{
+    const size_t whole = (least_bytes + 255) & ~(size_t)255;
+    *size_bytes = whole > *size_bytes ? whole : *size_bytes;
+}
+
 void mr__vision_sizes_widen(const struct mr__vision_job *vision,
                             const struct mr__vision_record *record, struct mr__vision_sizes *sizes)
 {
@@ -55,9 +62,7 @@ void mr__vision_sizes_widen(const struct mr__vision_job *vision,
         vision->has_output[MR__VISION_OUT_OVERLAY] || vision->has_output[MR__VISION_OUT_SHEET];
     const size_t picture_bytes =
         has_picture ? (size_t)plan->width * plan->height * PICTURE_BYTES : 0;
-#define WIDEN(field, bytes)                                                                        \
-    if (sizes->field < (bytes))                                                                    \
-    sizes->field = bytes
+#define WIDEN(field, bytes) widen(&sizes->field, bytes)
     WIDEN(image_bytes, plan->image_bytes);
     WIDEN(textures_bytes, plan->textures_bytes);
     WIDEN(scores_bytes, plan->scores_bytes);
@@ -130,17 +135,25 @@ mr_status mr__vision_memory_check(const struct mr__vision_run *run,
 
 /* ---- all of them ---- */
 
+uint64_t mr__vision_memory_images(const struct mr__vision_run *run)
+{
+    const struct mr__vision_sizes *sizes = &run->largest;
+    const uint64_t left = run->memory_bytes - at_most(thread_bytes(sizes), run->memory_bytes);
+    uint64_t images = left / at_least_one(host_bytes(run, sizes));
+    for (uint32_t k = 0; k < run->lane_count; k++)
+        images = at_most(images, run->lanes[k].memory_bytes / at_least_one(device_bytes(sizes)));
+    return at_least_one(images);
+}
+
 void mr__vision_memory_fit(struct mr__vision_run *run)
 {
     struct mr__vision_job *vision = run->vision;
     const struct mr__vision_sizes *sizes = &run->largest;
-    const uint64_t slot = host_bytes(run, sizes), thread = thread_bytes(sizes);
-    uint64_t slots = run->slot_count, left = run->memory_bytes;
-    for (uint32_t k = 0; k < run->lane_count; k++)
-        slots = at_most(slots, run->lanes[k].memory_bytes / at_least_one(device_bytes(sizes)));
-    slots = at_most(slots, (left - at_most(thread, left)) / at_least_one(slot));
-    run->slot_count = (uint32_t)at_least_one(slots);
-    left -= at_most(run->slot_count * slot, left);
+    const uint64_t thread = thread_bytes(sizes), images = mr__vision_memory_images(run);
+    uint64_t left = run->memory_bytes;
+    vision->batch_used = (uint32_t)at_most(vision->batch_used, images);
+    run->slot_count = (uint32_t)at_most(run->slot_count, images / vision->batch_used);
+    left -= at_most((uint64_t)run->slot_count * vision->batch_used * host_bytes(run, sizes), left);
     vision->threads_used =
         (uint32_t)at_least_one(at_most(vision->threads_used, left / at_least_one(thread)));
 }

@@ -358,6 +358,8 @@ static void read_run(const struct mr__reading *reading, const struct mr__yaml *n
     if (vision->set_count && mode == MR__VISION_PIPELINED)
         mr__field_problem(reading, mr__yaml_child(node, "sets"),
                           "sets of streams are for `mode: concurrent`; leave one of them out");
+    mr__field_u32(reading, mr__yaml_child(node, "batch"), 1, MR__VISION_BATCH_LIMIT,
+                  &vision->batch_size);
     mr__field_u32(reading, mr__yaml_child(node, "decode_threads"), 1, 64, &vision->decode_threads);
     mr__field_u32(reading, mr__yaml_child(node, "slots"), 1, 1024, &vision->slot_count);
     read_measure(reading, mr__yaml_child(node, "measure"), vision);
@@ -370,7 +372,7 @@ struct mr__vision_job *mr__vision_job_read(const struct mr__reading *reading,
                                         "budget",      "tokens",  "weights",  "tensions",
                                         "temperature", "mode",    "sets",     "decode_threads",
                                         "slots",       "measure", "on_error", "limits",
-                                        "folder",      "outputs", NULL };
+                                        "folder",      "outputs", "batch",    NULL };
     struct mr__vision_job *vision = mr__arena_zalloc(reading->arena, sizeof *vision);
     if (!vision)
         return NULL;

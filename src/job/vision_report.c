@@ -85,8 +85,18 @@ static void say_times(struct mr__words *words, const struct mr__vision_job *visi
     mr__words_say(words, "\n");
 }
 
+const char *mr__vision_say_batch(const struct mr__vision_job *vision,
+                                 char text[MR__VISION_BATCH_WORDS])
+{
+    text[0] = 0;
+    if (vision->batch_used > 1)
+        snprintf(text, MR__VISION_BATCH_WORDS, " in batches of %u", vision->batch_used);
+    return text;
+}
+
 void mr__vision_say_report(struct mr__words *words, const mr_job *job)
 {
+    char batch[MR__VISION_BATCH_WORDS];
     const struct mr__vision_job *vision = job->vision;
     const double seconds = job->report.seconds;
     if (!vision->list.count)
@@ -96,10 +106,11 @@ void mr__vision_say_report(struct mr__words *words, const mr_job *job)
     if (seconds > 0 && vision->done)
         mr__words_say(words, ", %.4g images/s", (double)vision->done / seconds);
     if (vision->due)
-        mr__words_say(words, "; %s, %u set%s of streams%s, %u decoding thread%s",
-                      mr__vision_mode_names[vision->mode_used], vision->sets_used,
-                      mr__plural(vision->sets_used), job->lane_count > 1 ? " on each device" : "",
-                      vision->threads_used, mr__plural(vision->threads_used));
+        mr__words_say(words, "; %s%s, %u set%s of streams%s, %u decoding thread%s",
+                      mr__vision_mode_names[vision->mode_used], mr__vision_say_batch(vision, batch),
+                      vision->sets_used, mr__plural(vision->sets_used),
+                      job->lane_count > 1 ? " on each device" : "", vision->threads_used,
+                      mr__plural(vision->threads_used));
     mr__words_say(words, "\n");
     if (vision->done)
         say_times(words, vision);
@@ -182,6 +193,7 @@ void *mr__vision_report_json(const mr_job *job)
     json_object_set_new(value, "skipped", skipped_value(vision));
     json_object_set_new(value, "mode", mr__json_text(mr__vision_mode_names[vision->mode_used]));
     json_object_set_new(value, "sets", mr__json_number(vision->sets_used));
+    json_object_set_new(value, "batch", mr__json_number(vision->batch_used));
     json_object_set_new(value, "decode_threads", mr__json_number(vision->threads_used));
     json_object_set_new(value, "measured", mr__json_number(mr__vision_measured(vision)));
     json_object_set_new(value, "stage_milliseconds", stages_value(vision));

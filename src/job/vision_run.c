@@ -6,8 +6,9 @@
  *       (decoded image) └───────────────┴── (three streams)   (the image, again)
  *
  * Both modes are this one graph: pipelined, each stage has one stream; concurrent, each has as many
- * as there are sets. Several devices have the graph once each, and an image goes to one of them. What
- * an image becomes depends on nothing else, so the bytes are the same.
+ * as there are sets. What goes from stage to stage is a batch of images. Several devices have the graph
+ * once each, and a batch goes to one of them. What an image becomes depends on nothing else, so the
+ * bytes are the same.
  */
 #include "job/vision_run.h"
 
@@ -29,14 +30,11 @@ static mr_status next_image(void *context, mr_source_item *item)
 {
     struct mr__vision_run *run = context;
     struct mr__vision_record *record;
-    mr_buffer *buffer;
-    const mr_status status = mr__vision_crew_next(run->crew, &record, &buffer);
+    const mr_status status = mr__vision_crew_next(run->crew, &record, &item->buffer, &item->offset);
     if (status)
         return status;
     run->items[item->index] = (uint32_t)(record - run->vision->list.records);
     item->data = NULL;
-    item->buffer = buffer;
-    item->offset = 0;
     item->size_bytes = record->plan.image_bytes;
     return MR_OK;
 }
@@ -56,50 +54,87 @@ static void interrupt(void *context)
 
 /* ---- the stages ---- */
 
-static struct mr__vision_place place_of(const mr_parcel_view *view)
+/* Neighbours in a batch that are of one plan, and go together. */
+struct alike {
+    const struct mr__vision_plan *plan;
+    uint32_t first, count;
+};
+
+/* Those that follow `alike`; false behind the last. */
+static bool find_alike(const struct mr__vision_run *run, const mr_stage_call *call,
+                       struct alike *alike)
 {
-    return (struct mr__vision_place){ view->buffer, view->offset };
+    alike->first += alike->count;
+    if (alike->first == call->item_count)
+        return false;
+    const uint64_t index = call->first_index + alike->first;
+    const uint32_t left = call->item_count - alike->first;
+    alike->plan = &record_of(run, index)->plan;
+    alike->count = 1;
+    while (alike->count < left &&
+           mr__vision_is_alike(alike->plan, &record_of(run, index + alike->count)->plan))
+        alike->count++;
+    return true;
+}
+
+static struct mr__vision_place place_of(const mr_parcel_view *view, const struct alike *alike)
+{
+    return (struct mr__vision_place){ .buffer = view->buffer,
+                                      .offset = view->offset + alike->first * view->stride_bytes,
+                                      .stride_bytes = view->stride_bytes };
 }
 
 static mr_status submit_textures(void *context, mr_stage_call *call)
 {
     const struct mr__vision_run *run = context;
-    return mr__vision_enqueue_textures(
-        run->lanes[call->lane].model, &record_of(run, call->first_index)->plan, call->stream,
-        call->slice_limit, place_of(&call->inputs[0]), place_of(call->output));
+    const struct mr__vision_lane *lane = &run->lanes[call->lane];
+    mr_status status = MR_OK;
+    for (struct alike alike = { 0 }; !status && find_alike(run, call, &alike);)
+        status = mr__vision_enqueue_textures(lane->model, alike.plan, alike.count, call->stream,
+                                             call->slice_limit, place_of(&call->inputs[0], &alike),
+                                             place_of(call->output, &alike));
+    return status;
 }
 
 static mr_status submit_scores(void *context, mr_stage_call *call)
 {
     const struct mr__vision_run *run = context;
     const struct mr__vision_lane *lane = &run->lanes[call->lane];
-    return mr__vision_enqueue_scores(lane->model, &record_of(run, call->first_index)->plan,
-                                     lane->scorers[call->replica], call->stream, call->slice_limit,
-                                     place_of(&call->inputs[0]), place_of(&call->inputs[1]),
-                                     place_of(call->output));
+    mr_status status = MR_OK;
+    for (struct alike alike = { 0 }; !status && find_alike(run, call, &alike);)
+        status = mr__vision_enqueue_scores(
+            lane->model, alike.plan, alike.count, lane->scorers[call->replica], call->stream,
+            call->slice_limit, place_of(&call->inputs[0], &alike),
+            place_of(&call->inputs[1], &alike), place_of(call->output, &alike));
+    return status;
 }
 
 static mr_status submit_tokens(void *context, mr_stage_call *call)
 {
     const struct mr__vision_run *run = context;
-    return mr__vision_enqueue_tokens(run->lanes[call->lane].model,
-                                     &record_of(run, call->first_index)->plan, call->stream,
-                                     call->slice_limit, place_of(&call->inputs[0]),
-                                     place_of(&call->inputs[1]), place_of(call->output));
+    const struct mr__vision_lane *lane = &run->lanes[call->lane];
+    mr_status status = MR_OK;
+    for (struct alike alike = { 0 }; !status && find_alike(run, call, &alike);)
+        status = mr__vision_enqueue_tokens(lane->model, alike.plan, alike.count, call->stream,
+                                           call->slice_limit, place_of(&call->inputs[0], &alike),
+                                           place_of(&call->inputs[1], &alike),
+                                           place_of(call->output, &alike));
+    return status;
 }
 
-/* On the device, of the images that are measured. */
-static void note_time(struct mr__vision_run *run, uint64_t index, enum mr__vision_stage stage,
-                      uint64_t busy_ns)
+/* On the device, of the batches that are measured: each image's share. */
+static void note_time(struct mr__vision_run *run, uint64_t first_index, uint32_t item_count,
+                      enum mr__vision_stage stage, uint64_t busy_ns)
 {
-    record_of(run, index)->stage_ns[stage] = busy_ns ? busy_ns : 1; /* 0 is not measured */
+    const uint64_t each_ns = busy_ns / item_count;
+    for (uint32_t k = 0; k < item_count; k++) /* 0 is not measured */
+        record_of(run, first_index + k)->stage_ns[stage] = each_ns ? each_ns : 1;
 }
 
 #define DEFINE_NOTE(name, stage)                                                                   \
     static void name(void *context, uint64_t first_index, uint32_t item_count, uint64_t busy_ns)   \
     {                                                                                              \
-        (void)item_count;                                                                          \
-        note_time(context, first_index, stage, busy_ns);                                           \
+        note_time(context, first_index, item_count, stage, busy_ns);                               \
     }
 DEFINE_NOTE(note_textures, MR__VISION_TEXTURES)
 DEFINE_NOTE(note_scores, MR__VISION_SCORE)
@@ -164,20 +199,6 @@ static mr_status add_source(struct mr__vision_run *run, mr_node *out)
     return mr_pipeline_add_source(run->pipeline, &options, out);
 }
 
-/* Images of one size and form: what is enqueued for one is what is enqueued for the next. */
-static bool is_repeatable(const struct mr__vision_run *run)
-{
-    const struct mr__vision_record *records = run->vision->list.records;
-    const struct mr__vision_plan *first = &records[run->due[0]].plan;
-    for (size_t i = 1; i < run->due_count; i++) {
-        const struct mr__vision_plan *plan = &records[run->due[i]].plan;
-        if (plan->width != first->width || plan->height != first->height ||
-            plan->channel_bytes != first->channel_bytes)
-            return false;
-    }
-    return true;
-}
-
 static mr_status add_device_stages(struct mr__vision_run *run, mr_node source, mr_node *result)
 {
     const uint32_t sets = run->vision->sets_used;
@@ -191,7 +212,9 @@ static mr_status add_device_stages(struct mr__vision_run *run, mr_node source, m
         .output_bytes = run->largest.textures_bytes,
         .output_size = size_of_textures,
         .replicas = sets,
-        .is_repeatable = is_repeatable(run),
+        .is_parcel_wise = true,
+        /* What is enqueued for one batch is what is enqueued for the next. */
+        .is_repeatable = !run->kind_changes,
         .is_independent = true,
         .note_time = note_textures,
     };
@@ -241,10 +264,10 @@ static mr_status build(struct mr__vision_run *run, const mr_job *job)
     /* A bad image never gets here; what fails in the pipeline is the device or the disk. */
     mr_pipeline_options options = {
         .name = job->name,
-        .parcel_items = 1,
+        .parcel_items = run->vision->batch_used,
         .slot_count = run->slot_count,
         .is_measured = run->vision->is_measured,
-        .measure_period = run->vision->period_used,
+        .measure_period = run->vision->period_used, /* in batches */
     };
     if (job->lane_count > 1) {
         options.devices = job->lanes;
@@ -279,25 +302,28 @@ static mr_status make_models(struct mr__vision_run *run)
         struct mr__vision_lane *lane = &run->lanes[i];
         status = mr__vision_model_create(lane->device, &run->vision->parameters, &lane->model);
         for (uint32_t k = 0; k < run->vision->sets_used && !status; k++)
-            status = mr__vision_scorers_create(lane->model, run->largest.scratch_bytes, 0,
-                                               &lane->scorers[k]);
+            status = mr__vision_scorers_create(lane->model,
+                                               run->vision->batch_used * run->largest.scratch_bytes,
+                                               0, &lane->scorers[k]);
     }
     return status;
 }
 
-/* Buffers for all images that may be in flight or are being decoded, pinned for the GPUs if there are
- * any. */
+/* Room for all images that may be in flight or are being decoded, pinned for the GPUs if there are
+ * any. Whole batches, so that none is parted where the memory begins again. */
 static mr_status make_crew(struct mr__vision_run *run)
 {
     const struct mr__vision_job *vision = run->vision;
     uint32_t pinning = 0;
     while (pinning + 1 < run->lane_count && mr__vision_is_host(run->lanes[pinning].device))
         pinning++;
-    size_t buffers = (size_t)run->lane_count * run->slot_count + vision->threads_used;
-    if (buffers > run->due_count)
-        buffers = run->due_count;
+    const size_t batch = vision->batch_used;
+    const size_t waiting = (vision->threads_used + batch - 1) / batch;
+    size_t images = ((size_t)run->lane_count * run->slot_count + waiting) * batch;
+    if (images > run->due_count)
+        images = run->due_count;
     return mr__vision_crew_create(run->vision, run->lanes[pinning].device, run->due, run->due_count,
-                                  (uint32_t)buffers, run->largest.image_bytes, &run->crew);
+                                  (uint32_t)images, run->largest.image_bytes, &run->crew);
 }
 
 static mr_status list_images(struct mr__vision_run *run)
@@ -339,10 +365,9 @@ static mr_status begin(struct mr__vision_run *run, const mr_job *job)
     vision->due = run->due_count;
     if (!status)
         status = mr__vision_folder_open(&vision->folder, vision->has_output);
-    if (!status)
-        status = mr__vision_choose(run);
     if (status || !run->due_count)
         return status;
+    mr__vision_choose(run);
     status = make_models(run);
     return status ? status : make_crew(run);
 }

@@ -35,7 +35,8 @@ struct mr__vision_run {
     struct mr__vision_sizes largest;
     uint32_t *due; /* records whose header is good */
     size_t due_count;
-    uint32_t *items; /* the record of each item, written by the source */
+    size_t kind_changes; /* from one of them to the next */
+    uint32_t *items;     /* the record of each item, written by the source */
     struct mr__vision_crew *crew;
     uint32_t slot_count, writer_count; /* of each device */
     mr_pipeline *pipeline;
@@ -43,8 +44,10 @@ struct mr__vision_run {
 
 /* Reads the headers; `due` has room for all. */
 mr_status mr__vision_scan(struct mr__vision_run *run);
-/* Mode, sets, threads, slots, what is measured: what the job leaves open. */
-mr_status mr__vision_choose(struct mr__vision_run *run);
+/* Images of one size and form, whose plans are the same. */
+bool mr__vision_is_alike(const struct mr__vision_plan *left, const struct mr__vision_plan *right);
+/* Mode, sets, threads, slots, what is measured: what the job leaves open. `due_count` is not 0. */
+void mr__vision_choose(struct mr__vision_run *run);
 
 /* ---- memory (vision_memory.c) ---- */
 
@@ -56,7 +59,9 @@ void mr__vision_sizes_widen(const struct mr__vision_job *vision,
 /* Whether an image has room by itself; MR_E_UNSUPPORTED says what it needs. */
 mr_status mr__vision_memory_check(const struct mr__vision_run *run,
                                   const struct mr__vision_record *record);
-/* Cuts slots and threads down until the largest images have room, to 1 of each at least. */
+/* Images as large as the largest in flight on each device, that have room: at least 1. */
+uint64_t mr__vision_memory_images(const struct mr__vision_run *run);
+/* Cuts batches, slots and threads down until the largest images have room, to 1 of each at least. */
 void mr__vision_memory_fit(struct mr__vision_run *run);
 /* Whether the device works in the host's memory. */
 bool mr__vision_is_host(mr_device *device);

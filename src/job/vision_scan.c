@@ -46,6 +46,17 @@ static mr_status probe(const struct mr__vision_job *vision, struct mr__image_fil
     return status;
 }
 
+bool mr__vision_is_alike(const struct mr__vision_plan *left, const struct mr__vision_plan *right)
+{
+    return left->width == right->width && left->height == right->height &&
+           left->channel_bytes == right->channel_bytes;
+}
+
+static const struct mr__vision_plan *find_last(const struct mr__vision_run *run)
+{
+    return run->due_count ? &run->vision->list.records[run->due[run->due_count - 1]].plan : NULL;
+}
+
 mr_status mr__vision_scan(struct mr__vision_run *run)
 {
     struct mr__vision_job *vision = run->vision;
@@ -59,6 +70,8 @@ mr_status mr__vision_scan(struct mr__vision_run *run)
         if (probed)
             mr__vision_record_fail(record, probed);
         if (!probed) {
+            const struct mr__vision_plan *before = find_last(run);
+            run->kind_changes += before && !mr__vision_is_alike(before, &record->plan);
             run->due[run->due_count++] = (uint32_t)k;
             mr__vision_sizes_widen(vision, record, &run->largest);
         } else if (!vision->is_skipping || probed == MR_E_NO_MEMORY) {

@@ -98,6 +98,7 @@ static void say_devices(struct mr__words *page, const mr_pipeline_report *report
 
 static void say_head(struct mr__words *page, const mr_job *job)
 {
+    char batch[MR__VISION_BATCH_WORDS];
     const struct mr__vision_job *vision = job->vision;
     const mr_job_report *report = &job->report;
     const uint64_t skipped = atomic_load(&vision->skipped);
@@ -121,9 +122,9 @@ static void say_head(struct mr__words *page, const mr_job *job)
     mr__words_say(page, " &middot; %u tokens an image, %u to %u a patch", vision->parameters.budget,
                   vision->parameters.least, vision->parameters.most);
     if (vision->due)
-        mr__words_say(page, " &middot; %s, %u set%s of streams",
-                      mr__vision_mode_names[vision->mode_used], vision->sets_used,
-                      mr__plural(vision->sets_used));
+        mr__words_say(page, " &middot; %s%s, %u set%s of streams",
+                      mr__vision_mode_names[vision->mode_used], mr__vision_say_batch(vision, batch),
+                      vision->sets_used, mr__plural(vision->sets_used));
     say_plain(page, "</p>\n");
     if (report->pipeline)
         say_devices(page, report->pipeline);

@@ -33,6 +33,10 @@ struct mr__vision_model {
     mr_buffer *query;                  /* f64 [48]: numbers times weights, then weights */
 };
 
+/* What a launch touches: `size_bytes` at `offset` of each image's part of the place. */
+mr_argument mr__vision_part(uint32_t image_count, struct mr__vision_place place, size_t offset,
+                            size_t size_bytes);
+
 /* A launch of `count` groups; the kernel's blocks are known. */
 mr_status mr__vision_launch(const struct mr__vision_model *model, mr_stream *stream,
                             enum mr__vision_kernel kernel, uint64_t count, uint32_t slice_limit,

@@ -133,6 +133,13 @@ void mr__vision_model_destroy(struct mr__vision_model *model)
 
 /* ---- launches ---- */
 
+mr_argument mr__vision_part(uint32_t image_count, struct mr__vision_place place, size_t offset,
+                            size_t size_bytes)
+{
+    return mr_argument_range(place.buffer, place.offset + offset,
+                             (image_count - 1) * place.stride_bytes + size_bytes);
+}
+
 mr_status mr__vision_launch(const struct mr__vision_model *model, mr_stream *stream,
                             enum mr__vision_kernel kernel, uint64_t count, uint32_t slice_limit,
                             const mr_argument *arguments, size_t argument_count)

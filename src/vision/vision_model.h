@@ -265,10 +265,11 @@ void mr__vision_reference(const struct mr__vision_plan *plan,
 
 /* ---- on a device ---- */
 
-/* A place in device memory; the offset is a multiple of 16. */
+/* A place in device memory: image k's part begins at offset + k * stride_bytes, both multiples of 16. */
 struct mr__vision_place {
     mr_buffer *buffer;
     size_t offset;
+    size_t stride_bytes; /* of no account for one image */
 };
 
 /* Kernels, tables and parameters on one device. Not changed once made. */
@@ -281,12 +282,13 @@ MR_MUST_USE mr_status mr__vision_model_create(mr_device *device,
 /* After the work that uses it. NULL is accepted. May block. */
 void mr__vision_model_destroy(struct mr__vision_model *model);
 
-/* Three streams, the events that join them, and scratch memory: one for each image that is scored
+/* Three streams, the events that join them, and scratch memory: one for each batch that is scored
  * at the same time. Work of one set is ordered by the streams that it is enqueued on: use a set
  * again only behind its earlier use. One thread at a time. */
 struct mr__vision_scorers;
 
-/* Scratch for plans of up to `scratch_bytes`. `priority` as of a stream. May block. */
+/* Scratch for batches that need up to `scratch_bytes`, the plan's for each image. `priority` as of a
+ * stream. May block. */
 MR_MUST_USE mr_status mr__vision_scorers_create(struct mr__vision_model *model,
                                                 size_t scratch_bytes, int priority,
                                                 struct mr__vision_scorers **out);
@@ -295,35 +297,36 @@ void mr__vision_scorers_destroy(struct mr__vision_scorers *scorers);
 /* The stream of a score (0 to 2), for those who watch. Borrowed. */
 mr_stream *mr__vision_scorers_stream(const struct mr__vision_scorers *scorers, uint32_t score);
 
+enum { MR__VISION_BATCH_LIMIT = 64 };
+
 /*
- * The stages. Each enqueues and never blocks; places are borrowed until the work has run and do not
- * overlap. `slice_limit` as in mr_launch (mr_stage_call hands it on): 0 spreads one image over the
- * workers of a CPU.
+ * The stages, for a batch: `image_count` images, 1 to MR__VISION_BATCH_LIMIT, of the one plan. As many
+ * launches as for one image, so that small images fill a device too; what becomes of an image does not
+ * depend on its batch. Each stage enqueues and never blocks; places are borrowed until the work has run
+ * and do not overlap. `slice_limit` as in mr_launch (mr_stage_call hands it on): 0 spreads one image
+ * over the workers of a CPU.
  */
 
 /* image_bytes in, textures_bytes out. */
 MR_MUST_USE mr_status mr__vision_enqueue_textures(const struct mr__vision_model *model,
                                                   const struct mr__vision_plan *plan,
-                                                  mr_stream *stream, uint32_t slice_limit,
+                                                  uint32_t image_count, mr_stream *stream,
+                                                  uint32_t slice_limit,
                                                   struct mr__vision_place image,
                                                   struct mr__vision_place textures);
 
 /* The three scorers on their own streams, behind what `stream` holds now, and on `stream`, behind
  * them, the balance: scores_bytes out, all four grids. */
-MR_MUST_USE mr_status mr__vision_enqueue_scores(const struct mr__vision_model *model,
-                                                const struct mr__vision_plan *plan,
-                                                struct mr__vision_scorers *scorers,
-                                                mr_stream *stream, uint32_t slice_limit,
-                                                struct mr__vision_place image,
-                                                struct mr__vision_place textures,
-                                                struct mr__vision_place scores);
+MR_MUST_USE mr_status
+mr__vision_enqueue_scores(const struct mr__vision_model *model, const struct mr__vision_plan *plan,
+                          uint32_t image_count, struct mr__vision_scorers *scorers,
+                          mr_stream *stream, uint32_t slice_limit, struct mr__vision_place image,
+                          struct mr__vision_place textures, struct mr__vision_place scores);
 
 /* Tokens, boxes and compressed array; the scores are copied along: the whole result_bytes. */
-MR_MUST_USE mr_status mr__vision_enqueue_tokens(const struct mr__vision_model *model,
-                                                const struct mr__vision_plan *plan,
-                                                mr_stream *stream, uint32_t slice_limit,
-                                                struct mr__vision_place textures,
-                                                struct mr__vision_place scores,
-                                                struct mr__vision_place result);
+MR_MUST_USE mr_status mr__vision_enqueue_tokens(
+    const struct mr__vision_model *model, const struct mr__vision_plan *plan, uint32_t image_count,
+    mr_stream *stream, uint32_t slice_limit, struct mr__vision_place textures,
+    struct mr__vision_place scores, struct mr__vision_place result);
 
 #endif

@@ -245,7 +245,7 @@ static void plan_scratch(struct mr__vision_plan *plan)
     plan->colour_offset = take(&end, (size_t)plan->patch_count * plan->histogram_bands * 2 *
                                          MR__VISION_BINS * sizeof(uint32_t));
     plan->sums_offset = take(&end, cells * plan->pieces * MR__VISION_SUMS * sizeof(int64_t));
-    plan->scratch_bytes = end;
+    plan->scratch_bytes = take(&end, 0); /* the next image's follows */
 }
 
 mr_status mr__vision_plan(const struct mr__vision_parameters *parameters, uint32_t width,

@@ -72,20 +72,27 @@ mr_stream *mr__vision_scorers_stream(const struct mr__vision_scorers *scorers, u
     return score < SCORERS ? scorers->streams[score] : NULL;
 }
 
-/* ---- one image ---- */
+/* ---- one batch ---- */
 
 struct scoring {
     const struct mr__vision_model *model;
     const struct mr__vision_plan *plan;
     mr_stream *stream;
-    uint32_t slice_limit;
-    mr_argument image, textures, score, scratch;
+    uint32_t slice_limit, image_count;
+    mr_argument image, textures, score;
+    struct mr__vision_place scratch;
+    mr_argument images, image_step, textures_step, score_step; /* steps in elements */
     mr_argument width, height, columns, rows;
 };
 
-static mr_argument scratch_part(const struct scoring *scoring, size_t offset, size_t size_bytes)
+static mr_argument scratch_part(const struct scoring *own, size_t offset, size_t size_bytes)
 {
-    return mr_argument_range(scoring->scratch.buffer, offset, size_bytes);
+    return mr__vision_part(own->image_count, own->scratch, offset, size_bytes);
+}
+
+static uint64_t count_patches(const struct scoring *own)
+{
+    return (uint64_t)own->image_count * own->plan->patch_count;
 }
 
 static mr_status score_propositional(const struct scoring *own)
@@ -95,16 +102,18 @@ static mr_status score_propositional(const struct scoring *own)
     const mr_argument partial =
         scratch_part(own, plan->colour_offset, count * 2 * MR__VISION_BINS * sizeof(uint32_t));
     const mr_argument bands = NUMBER(plan->histogram_bands);
+    const mr_argument partial_step = NUMBER(plan->scratch_bytes / sizeof(uint32_t));
     const mr_status status = LAUNCH(
         own->model, own->stream,
         plan->channel_bytes == 1 ? MR__VISION_KERNEL_HISTOGRAM_U8 : MR__VISION_KERNEL_HISTOGRAM_U16,
-        count, own->slice_limit, own->image, partial, own->width, own->height, own->columns,
-        own->rows, NUMBER(plan->histogram_rows), bands);
+        own->image_count * count, own->slice_limit, own->image, partial, own->width, own->height,
+        own->columns, own->rows, NUMBER(plan->histogram_rows), bands, own->images, own->image_step,
+        partial_step);
     if (status)
         return status;
-    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_ENTROPY, plan->patch_count,
+    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_ENTROPY, count_patches(own),
                   own->slice_limit, partial, own->score, own->width, own->height, own->columns,
-                  own->rows, bands);
+                  own->rows, bands, own->images, partial_step, own->score_step);
 }
 
 /* The sums of the cells' pieces, which two of the scorers go on from. */
@@ -116,48 +125,56 @@ static mr_argument pieces_part(const struct scoring *own)
                         cells * plan->pieces * MR__VISION_SUMS * sizeof(int64_t));
 }
 
+static mr_argument pieces_step(const struct scoring *own)
+{
+    return NUMBER(own->plan->scratch_bytes / sizeof(int64_t));
+}
+
 static mr_status add_pieces(const struct scoring *own)
 {
     const struct mr__vision_plan *plan = own->plan;
     const uint64_t tiles =
         (uint64_t)plan->tile_columns * plan->piece_segments * plan->cell_rows * plan->piece_bands;
-    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_CELL_SUMS, tiles, own->slice_limit,
-                  own->textures, pieces_part(own), own->width, own->height,
+    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_CELL_SUMS, own->image_count * tiles,
+                  own->slice_limit, own->textures, pieces_part(own), own->width, own->height,
                   NUMBER(plan->cell_columns), NUMBER(plan->cell_rows), NUMBER(plan->tile_cells),
                   NUMBER(plan->piece_segments), NUMBER(plan->piece_bands),
-                  NUMBER(own->model->parameters.query.is_set));
+                  NUMBER(own->model->parameters.query.is_set), own->images, own->textures_step,
+                  pieces_step(own));
 }
 
 static mr_status score_perspectival(const struct scoring *own)
 {
-    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_CONTRAST, own->plan->patch_count,
+    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_CONTRAST, count_patches(own),
                   own->slice_limit, pieces_part(own), own->score, own->width, own->height,
-                  own->columns, own->rows, NUMBER(own->plan->pieces));
+                  own->columns, own->rows, NUMBER(own->plan->pieces), own->images, pieces_step(own),
+                  own->score_step);
 }
 
 static mr_status score_participatory(const struct scoring *own)
 {
     if (!own->model->parameters.query.is_set)
-        return mr_fill(own->stream, own->score.buffer, own->score.offset, own->score.size_bytes, 0,
-                       4);
-    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_SIMILARITY, own->plan->patch_count,
+        return MR_OK; /* the balance writes its zeros */
+    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_SIMILARITY, count_patches(own),
                   own->slice_limit, pieces_part(own), mr_argument_buffer(own->model->terms),
                   mr_argument_buffer(own->model->query), own->score, own->width, own->height,
-                  own->columns, own->rows, NUMBER(own->plan->pieces));
+                  own->columns, own->rows, NUMBER(own->plan->pieces), own->images, pieces_step(own),
+                  own->score_step);
 }
 
-static mr_status balance(const struct mr__vision_model *model, const struct mr__vision_plan *plan,
-                         mr_stream *stream, uint32_t slice_limit, mr_argument scores)
+static mr_status balance(const struct scoring *own, mr_argument scores)
 {
-    const struct mr__vision_parameters *own = &model->parameters;
-    const bool has_query = own->query.is_set;
-    return LAUNCH(
-        model, stream, MR__VISION_KERNEL_BALANCE, 1, slice_limit, scores, NUMBER(plan->patch_count),
-        mr_argument_f32((float)MR__VISION_CONTRAST_FLOOR), mr_argument_f32(own->weights[0]),
-        mr_argument_f32(own->weights[1]), mr_argument_f32(has_query ? own->weights[2] : 0),
-        mr_argument_f32(own->tensions[MR__VISION_COMPRESS]),
-        mr_argument_f32(has_query ? own->tensions[MR__VISION_EXPLOIT] : 0),
-        mr_argument_f32(own->tensions[MR__VISION_FOCUS]), mr_argument_f32(own->temperature));
+    const struct mr__vision_parameters *parameters = &own->model->parameters;
+    const bool has_query = parameters->query.is_set;
+    return LAUNCH(own->model, own->stream, MR__VISION_KERNEL_BALANCE, own->image_count,
+                  own->slice_limit, scores, NUMBER(own->plan->patch_count),
+                  mr_argument_f32((float)MR__VISION_CONTRAST_FLOOR), NUMBER(has_query),
+                  mr_argument_f32(parameters->weights[0]), mr_argument_f32(parameters->weights[1]),
+                  mr_argument_f32(has_query ? parameters->weights[2] : 0),
+                  mr_argument_f32(parameters->tensions[MR__VISION_COMPRESS]),
+                  mr_argument_f32(has_query ? parameters->tensions[MR__VISION_EXPLOIT] : 0),
+                  mr_argument_f32(parameters->tensions[MR__VISION_FOCUS]),
+                  mr_argument_f32(parameters->temperature), own->images, own->score_step);
 }
 
 static mr_status (*const score[SCORERS])(const struct scoring *) = {
@@ -172,7 +189,7 @@ static mr_status run_scorer(const struct mr__vision_scorers *scorers, uint32_t k
 {
     struct scoring own = *common;
     own.stream = scorers->streams[k];
-    own.score.offset += k * own.score.size_bytes;
+    own.score.offset += k * own.plan->patch_count * sizeof(float);
     mr_status status = mr_stream_wait_event(own.stream, after);
     if (!status)
         status = score[k](&own);
@@ -183,26 +200,31 @@ static mr_status run_scorer(const struct mr__vision_scorers *scorers, uint32_t k
 }
 
 mr_status mr__vision_enqueue_scores(const struct mr__vision_model *model,
-                                    const struct mr__vision_plan *plan,
+                                    const struct mr__vision_plan *plan, uint32_t image_count,
                                     struct mr__vision_scorers *scorers, mr_stream *stream,
                                     uint32_t slice_limit, struct mr__vision_place image,
                                     struct mr__vision_place textures,
                                     struct mr__vision_place scores)
 {
-    if (mr_buffer_size(scorers->scratch) < plan->scratch_bytes)
+    if (mr_buffer_size(scorers->scratch) / image_count < plan->scratch_bytes)
         return mr_error_set(MR_E_INVALID,
-                            "vision: the scorers were made for %zu bytes of scratch, and this "
-                            "image needs %zu",
-                            mr_buffer_size(scorers->scratch), plan->scratch_bytes);
+                            "vision: the scorers were made for %zu bytes of scratch, and each of "
+                            "%u images needs %zu",
+                            mr_buffer_size(scorers->scratch), image_count, plan->scratch_bytes);
     const struct scoring scoring = {
         .model = model,
         .plan = plan,
         .stream = stream,
         .slice_limit = slice_limit,
-        .image = mr_argument_range(image.buffer, image.offset, plan->image_bytes),
-        .textures = mr_argument_range(textures.buffer, textures.offset, plan->textures_bytes),
-        .score = mr_argument_range(scores.buffer, scores.offset, plan->patch_count * sizeof(float)),
-        .scratch = mr_argument_buffer(scorers->scratch),
+        .image_count = image_count,
+        .image = mr__vision_part(image_count, image, 0, plan->image_bytes),
+        .textures = mr__vision_part(image_count, textures, 0, plan->textures_bytes),
+        .score = mr__vision_part(image_count, scores, 0, plan->patch_count * sizeof(float)),
+        .scratch = { .buffer = scorers->scratch, .stride_bytes = plan->scratch_bytes },
+        .images = NUMBER(image_count),
+        .image_step = NUMBER(image.stride_bytes / plan->channel_bytes),
+        .textures_step = NUMBER(textures.stride_bytes / sizeof(float)),
+        .score_step = NUMBER(scores.stride_bytes / sizeof(float)),
         .width = NUMBER(plan->width),
         .height = NUMBER(plan->height),
         .columns = NUMBER(plan->columns),
@@ -218,6 +240,5 @@ mr_status mr__vision_enqueue_scores(const struct mr__vision_model *model,
             run_scorer(scorers, k, k == 0 ? scorers->ready : scorers->summed, &scoring, stream);
     if (status)
         return status;
-    return balance(model, plan, stream, slice_limit,
-                   mr_argument_range(scores.buffer, scores.offset, plan->scores_bytes));
+    return balance(&scoring, mr__vision_part(image_count, scores, 0, plan->scores_bytes));
 }

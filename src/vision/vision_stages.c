@@ -11,14 +11,10 @@
 
 enum { TILE_COLUMNS = 128, TILE_ROWS = 8 }; /* kernels/vision_textures.c */
 
-static mr_argument part(struct mr__vision_place place, size_t offset, size_t size_bytes)
-{
-    return mr_argument_range(place.buffer, place.offset + offset, size_bytes);
-}
-
 mr_status mr__vision_enqueue_textures(const struct mr__vision_model *model,
-                                      const struct mr__vision_plan *plan, mr_stream *stream,
-                                      uint32_t slice_limit, struct mr__vision_place image,
+                                      const struct mr__vision_plan *plan, uint32_t image_count,
+                                      mr_stream *stream, uint32_t slice_limit,
+                                      struct mr__vision_place image,
                                       struct mr__vision_place textures)
 {
     const bool is_byte = plan->channel_bytes == 1;
@@ -26,38 +22,51 @@ mr_status mr__vision_enqueue_textures(const struct mr__vision_model *model,
     const uint64_t down = (plan->height - 1) / TILE_ROWS + 1;
     return LAUNCH(
         model, stream, is_byte ? MR__VISION_KERNEL_TEXTURES_U8 : MR__VISION_KERNEL_TEXTURES_U16,
-        across * down, slice_limit, part(image, 0, plan->image_bytes),
+        image_count * across * down, slice_limit,
+        mr__vision_part(image_count, image, 0, plan->image_bytes),
         mr_argument_buffer(is_byte ? model->linear_u8 : model->linear_u16),
-        part(textures, 0, plan->textures_bytes), NUMBER(plan->width), NUMBER(plan->height));
+        mr__vision_part(image_count, textures, 0, plan->textures_bytes), NUMBER(plan->width),
+        NUMBER(plan->height), NUMBER(image_count), NUMBER(image.stride_bytes / plan->channel_bytes),
+        NUMBER(textures.stride_bytes / sizeof(float)));
 }
 
 mr_status mr__vision_enqueue_tokens(const struct mr__vision_model *model,
-                                    const struct mr__vision_plan *plan, mr_stream *stream,
-                                    uint32_t slice_limit, struct mr__vision_place textures,
+                                    const struct mr__vision_plan *plan, uint32_t image_count,
+                                    mr_stream *stream, uint32_t slice_limit,
+                                    struct mr__vision_place textures,
                                     struct mr__vision_place scores, struct mr__vision_place result)
 {
     const size_t grid_bytes = plan->patch_count * sizeof(uint32_t);
-    const mr_argument box_columns = part(result, plan->box_columns_offset, grid_bytes);
-    const mr_argument box_rows = part(result, plan->box_rows_offset, grid_bytes);
-    const mr_argument box_first = part(result, plan->box_first_offset, grid_bytes + 4);
-    const mr_argument row_first = part(result, plan->row_first_offset, grid_bytes + 4);
+    const size_t word = sizeof(uint32_t),
+                 compressed_bytes = (size_t)plan->budget * MR__VISION_CHANNELS * sizeof(float);
+    const mr_argument box_columns =
+        mr__vision_part(image_count, result, plan->box_columns_offset, grid_bytes);
+    const mr_argument box_rows =
+        mr__vision_part(image_count, result, plan->box_rows_offset, grid_bytes);
+    const mr_argument box_first =
+        mr__vision_part(image_count, result, plan->box_first_offset, grid_bytes + word);
+    const mr_argument row_first =
+        mr__vision_part(image_count, result, plan->row_first_offset, grid_bytes + word);
     const mr_argument row_patch =
-        part(result, plan->row_patch_offset, plan->budget * sizeof(uint32_t));
+        mr__vision_part(image_count, result, plan->row_patch_offset, plan->budget * word);
     const mr_argument width = NUMBER(plan->width), height = NUMBER(plan->height);
     const mr_argument columns = NUMBER(plan->columns), rows = NUMBER(plan->rows);
-    const mr_status status = LAUNCH(
-        model, stream, MR__VISION_KERNEL_TOKENS, 1, slice_limit,
-        part(scores, 0, plan->scores_bytes), part(result, plan->scores_offset, plan->scores_bytes),
-        part(result, plan->tokens_offset, grid_bytes), box_columns, box_rows, box_first, row_first,
-        row_patch, width, height, columns, rows, NUMBER(plan->budget), NUMBER(plan->least),
-        NUMBER(plan->most));
+    const mr_argument result_step = NUMBER(result.stride_bytes / word);
+    const mr_status status =
+        LAUNCH(model, stream, MR__VISION_KERNEL_TOKENS, image_count, slice_limit,
+               mr__vision_part(image_count, scores, 0, plan->scores_bytes),
+               mr__vision_part(image_count, result, plan->scores_offset, plan->scores_bytes),
+               mr__vision_part(image_count, result, plan->tokens_offset, grid_bytes), box_columns,
+               box_rows, box_first, row_first, row_patch, width, height, columns, rows,
+               NUMBER(plan->budget), NUMBER(plan->least), NUMBER(plan->most), NUMBER(image_count),
+               NUMBER(scores.stride_bytes / word), result_step);
     if (status)
         return status;
     return LAUNCH(model, stream, MR__VISION_KERNEL_COMPRESS,
-                  (uint64_t)plan->channel_parts * plan->likely_rows, slice_limit,
-                  part(textures, 0, plan->textures_bytes), box_columns, box_rows, box_first,
-                  row_first, row_patch,
-                  part(result, plan->compressed_offset,
-                       (size_t)plan->budget * MR__VISION_CHANNELS * sizeof(float)),
-                  width, height, columns, rows, NUMBER(plan->channel_parts));
+                  (uint64_t)image_count * plan->channel_parts * plan->likely_rows, slice_limit,
+                  mr__vision_part(image_count, textures, 0, plan->textures_bytes), box_columns,
+                  box_rows, box_first, row_first, row_patch,
+                  mr__vision_part(image_count, result, plan->compressed_offset, compressed_bytes),
+                  width, height, columns, rows, NUMBER(plan->channel_parts), NUMBER(image_count),
+                  NUMBER(textures.stride_bytes / word), result_step);
 }

@@ -211,7 +211,7 @@ static void images_at_the_same_time_do_not_disturb_each_other(mr_device *device)
 
     for (uint32_t round = 0; round < ROUNDS; round++)
         for (uint32_t i = 0; i < IMAGES; i++)
-            vision_enqueue(&benches[i], model, &plan);
+            vision_enqueue(&benches[i], model, &plan, 1);
 
     for (uint32_t i = 0; i < IMAGES; i++) {
         vision_collect(&benches[i], device, &plan, &together);
@@ -221,6 +221,83 @@ static void images_at_the_same_time_do_not_disturb_each_other(mr_device *device)
         vision_bench_fini(&benches[i]);
     }
     mr__vision_model_destroy(model);
+}
+
+/* ---- batches ---- */
+
+enum { BATCH = 3, GAP_BYTES = 48 };
+
+/* Poisoned, with a gap behind each image's part. */
+static struct mr__vision_place batch_place(mr_device *device, mr_stream *stream, size_t size_bytes)
+{
+    struct mr__vision_place place = { .offset = 32,
+                                      .stride_bytes = (size_bytes + 15) / 16 * 16 + GAP_BYTES };
+    CHECK_OK(mr_buffer_create(device, 32 + BATCH * place.stride_bytes, NULL, &place.buffer));
+    CHECK_OK(mr_fill(stream, place.buffer, 0, 32 + BATCH * place.stride_bytes, POISON, 1));
+    return place;
+}
+
+static struct mr__vision_place place_of(struct mr__vision_place place, uint32_t image)
+{
+    place.offset += image * place.stride_bytes;
+    return place;
+}
+
+static void check_gap(mr_device *device, mr_stream *stream, struct mr__vision_place place,
+                      size_t size_bytes)
+{
+    uint8_t *block = vision_get(device, stream, place, place.stride_bytes);
+    for (size_t k = size_bytes; k < place.stride_bytes; k++)
+        CHECK_EQ(POISON, block[k]);
+    free(block);
+}
+
+static void check_batch(mr_device *device, const struct size *size, bool has_query)
+{
+    struct mr__vision_parameters parameters = parameters_for(size);
+    struct mr__vision_plan plan;
+    struct mr__vision_model *model;
+    struct vision_bench bench;
+    struct vision_outcome alone[BATCH], together;
+    parameters.query.is_set = has_query;
+    CHECK_OK(mr__vision_plan(&parameters, size->width, size->height, size->channel_bytes, &plan));
+    CHECK_OK(mr__vision_model_create(device, &parameters, &model));
+    CHECK_OK(mr_stream_create(device, NULL, &bench.stream));
+    CHECK_OK(mr__vision_scorers_create(model, BATCH * plan.scratch_bytes, 0, &bench.scorers));
+    bench.image = batch_place(device, bench.stream, plan.image_bytes);
+    bench.textures = batch_place(device, bench.stream, plan.textures_bytes);
+    bench.scores = batch_place(device, bench.stream, plan.scores_bytes);
+    bench.result = batch_place(device, bench.stream, plan.result_bytes);
+    for (uint32_t i = 0; i < BATCH; i++) {
+        void *pixels = vision_image(size->width, size->height, size->channel_bytes, i);
+        vision_run(device, model, &plan, pixels, &alone[i]);
+        vision_put(device, bench.stream, place_of(bench.image, i), pixels, plan.image_bytes);
+        free(pixels);
+    }
+
+    vision_enqueue(&bench, model, &plan, BATCH);
+
+    for (uint32_t i = 0; i < BATCH; i++) {
+        const struct vision_bench own = { .stream = bench.stream,
+                                          .textures = place_of(bench.textures, i),
+                                          .scores = place_of(bench.scores, i),
+                                          .result = place_of(bench.result, i) };
+        vision_collect(&own, device, &plan, &together);
+        check_same_bits(&alone[i], &together);
+        check_gap(device, bench.stream, own.textures, plan.textures_bytes);
+        check_gap(device, bench.stream, own.scores, plan.scores_bytes);
+        check_gap(device, bench.stream, own.result, plan.result_bytes);
+        vision_outcome_free(&together);
+        vision_outcome_free(&alone[i]);
+    }
+    vision_bench_fini(&bench);
+    mr__vision_model_destroy(model);
+}
+
+static void images_of_a_batch_are_as_alone(mr_device *device)
+{
+    for (size_t i = 0; i < SIZE_COUNT; i++)
+        check_batch(device, &sizes[i], i % 2);
 }
 
 static void too_little_scratch_is_refused(mr_device *device)
@@ -234,9 +311,13 @@ static void too_little_scratch_is_refused(mr_device *device)
     vision_bench_init(&bench, device, model, &plan);
     plan.scratch_bytes += 1;
     CHECK_STATUS(MR_E_INVALID,
-                 mr__vision_enqueue_scores(model, &plan, bench.scorers, bench.stream, 0,
+                 mr__vision_enqueue_scores(model, &plan, 1, bench.scorers, bench.stream, 0,
                                            bench.image, bench.textures, bench.scores));
     CHECK_SAYS("bytes of scratch", mr_last_error());
+    plan.scratch_bytes -= 1;
+    CHECK_STATUS(MR_E_INVALID,
+                 mr__vision_enqueue_scores(model, &plan, 2, bench.scorers, bench.stream, 0,
+                                           bench.image, bench.textures, bench.scores));
     vision_bench_fini(&bench);
     mr__vision_model_destroy(model);
 }
@@ -247,6 +328,7 @@ int main(int argc, char **argv)
         SUITE_TEST(every_stage_is_that_of_the_reference),
         SUITE_TEST(the_cpu_comes_to_the_same_bits),
         SUITE_TEST(images_at_the_same_time_do_not_disturb_each_other),
+        SUITE_TEST(images_of_a_batch_are_as_alone),
         SUITE_TEST(too_little_scratch_is_refused),
     };
     return suite_main(argc, argv, NULL, tests, sizeof tests / sizeof *tests);

@@ -127,17 +127,17 @@ static inline void *vision_get(mr_device *device, mr_stream *stream, struct mr__
 }
 
 static inline void vision_enqueue(struct vision_bench *bench, struct mr__vision_model *model,
-                                  const struct mr__vision_plan *plan)
+                                  const struct mr__vision_plan *plan, uint32_t image_count)
 {
-    CHECK_OK(
-        mr__vision_enqueue_textures(model, plan, bench->stream, 0, bench->image, bench->textures));
-    CHECK_OK(mr__vision_enqueue_scores(model, plan, bench->scorers, bench->stream, 0, bench->image,
-                                       bench->textures, bench->scores));
-    CHECK_OK(mr__vision_enqueue_tokens(model, plan, bench->stream, 0, bench->textures,
+    CHECK_OK(mr__vision_enqueue_textures(model, plan, image_count, bench->stream, 0, bench->image,
+                                         bench->textures));
+    CHECK_OK(mr__vision_enqueue_scores(model, plan, image_count, bench->scorers, bench->stream, 0,
+                                       bench->image, bench->textures, bench->scores));
+    CHECK_OK(mr__vision_enqueue_tokens(model, plan, image_count, bench->stream, 0, bench->textures,
                                        bench->scores, bench->result));
 }
 
-static inline void vision_collect(struct vision_bench *bench, mr_device *device,
+static inline void vision_collect(const struct vision_bench *bench, mr_device *device,
                                   const struct mr__vision_plan *plan,
                                   struct vision_outcome *outcome)
 {
@@ -156,7 +156,7 @@ static inline void vision_run(mr_device *device, struct mr__vision_model *model,
     struct vision_bench bench;
     vision_bench_init(&bench, device, model, plan);
     vision_put(device, bench.stream, bench.image, pixels, plan->image_bytes);
-    vision_enqueue(&bench, model, plan);
+    vision_enqueue(&bench, model, plan, 1);
     vision_collect(&bench, device, plan, outcome);
     vision_bench_fini(&bench);
 }

@@ -92,10 +92,12 @@ static const struct {
     { "s: [cpu, cuda:0]", "cpu, cuda:0", 2 },
 };
 
-static const char *const modes[] = { "", ", mode: pipelined",
+static const char *const modes[] = { "",
+                                     ", mode: pipelined",
                                      ", mode: concurrent, sets: 3, slots: 2, decode_threads: 3",
                                      ", slots: 1, decode_threads: 1, measure: false",
-                                     ", mode: pipelined, measure: 5" };
+                                     ", mode: pipelined, measure: 5",
+                                     ", mode: pipelined, batch: 3, slots: 2, measure: 5" };
 
 static void several_devices_give_the_bytes_of_one(void **state)
 {
@@ -119,8 +121,9 @@ static void images_of_one_size_are_launched_again_as_graphs(void **state)
     make_many(true);
     run_alone(": cpu", "", "a");
     mr__graphed_worth_ns = 0;
-    for (size_t k = 0; k < 3; k++) {
+    for (size_t k = 0; k < 4; k++) {
         static const char *const keys[] = { ", mode: pipelined, slots: 2",
+                                            ", mode: pipelined, batch: 2, slots: 2",
                                             ", mode: concurrent, sets: 2, slots: 2, measure: 2",
                                             ", slots: 1, measure: false" };
         mr_job *job = run_on(cases[k].key, keys[k], "b", NULL);

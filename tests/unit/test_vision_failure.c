@@ -15,13 +15,13 @@ static mr_status enqueue_all(const struct mr__vision_model *model,
 {
     mr_status status = mr_fill(stream, places[0].buffer, 0, plan.image_bytes, 77, 1);
     if (!status)
-        status = mr__vision_enqueue_textures(model, &plan, stream, 0, places[0], places[1]);
+        status = mr__vision_enqueue_textures(model, &plan, 1, stream, 0, places[0], places[1]);
     if (!status)
-        status = mr__vision_enqueue_scores(model, &plan, scorers, stream, 0, places[0], places[1],
-                                           places[2]);
+        status = mr__vision_enqueue_scores(model, &plan, 1, scorers, stream, 0, places[0],
+                                           places[1], places[2]);
     if (!status)
         status =
-            mr__vision_enqueue_tokens(model, &plan, stream, 0, places[1], places[2], places[3]);
+            mr__vision_enqueue_tokens(model, &plan, 1, stream, 0, places[1], places[2], places[3]);
     const mr_status waited = mr_stream_wait(stream);
     return status ? status : waited;
 }
@@ -30,7 +30,7 @@ static mr_status with_model(mr_device *device)
 {
     const size_t sizes[PLACES] = { plan.image_bytes, plan.textures_bytes, plan.scores_bytes,
                                    plan.result_bytes };
-    struct mr__vision_place places[PLACES] = { { NULL, 0 } };
+    struct mr__vision_place places[PLACES] = { { NULL, 0, 0 } };
     struct mr__vision_scorers *scorers = NULL;
     struct mr__vision_model *model;
     mr_stream *stream = NULL;

@@ -24,6 +24,41 @@ static void both_modes_give_the_same_bytes(void **state)
     assert_int_equal(4, count_files(".")); /* in, a, b, c */
 }
 
+/* Alike and not, good and bad: which are neighbours in a batch makes no difference. */
+static void batches_give_the_same_bytes(void **state)
+{
+    (void)state;
+    enum { IMAGES = 23 };
+    static const char *const modes[] = { "pipelined, batch: 1",
+                                         "pipelined, batch: 2, slots: 1",
+                                         "pipelined, batch: 7, decode_threads: 5",
+                                         "pipelined, batch: 64, slots: 3",
+                                         "concurrent, batch: 3, sets: 3, slots: 4",
+                                         "auto, batch: 5, measure: 9" };
+    assert_int_equal(0, mkdir("in", 0777));
+    for (uint32_t k = 0; k < IMAGES; k++) {
+        char path[32];
+        snprintf(path, sizeof path, "in/%u.png", k);
+        save_png(path, k % 8 < 5 ? 96 : 40 + k, 64 + k % 8 / 6, k);
+    }
+    for (uint32_t k = 0; k < 2; k++) { /* good by the header, bad when they are decoded */
+        size_t size_bytes;
+        char *bytes = read_file(k ? "in/20.png" : "in/3.png", &size_bytes);
+        bytes[size_bytes / 2] ^= 0x55;
+        write_file(k ? "in/20.png" : "in/3.png", bytes, size_bytes);
+        free(bytes);
+    }
+    run_verified("vision: { images: in, query: red, folder: a }\n");
+    for (size_t k = 0; k < sizeof modes / sizeof *modes; k++) {
+        char text[256];
+        snprintf(text, sizeof text, "vision: { images: in, query: red, folder: b, mode: %s }\n",
+                 modes[k]);
+        run_verified(text);
+        assert_int_equal((IMAGES - 2) * 7, assert_same_outputs("a", "b"));
+    }
+    expect_problem("vision: { images: in, batch: 65, folder: b }\n", MR_E_FORMAT, "vision.batch");
+}
+
 /* Their stages are launched again as graphs, timed all the same. */
 static void images_of_one_size_agree_with_the_reference(void **state)
 {
@@ -556,6 +591,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fixture_test(both_modes_give_the_same_bytes),
+        fixture_test(batches_give_the_same_bytes),
         fixture_test(images_of_one_size_agree_with_the_reference),
         fixture_test(tokens_add_up_to_the_budget),
         fixture_test(one_image_does_not_depend_on_its_company),

@@ -226,8 +226,8 @@ static uint32_t *tokens_of(struct mr__vision_model *model, const struct mr__visi
     vision_bench_init(&bench, device, model, plan);
     vision_put(device, bench.stream, bench.scores, scores, plan->scores_bytes);
     assert_ok(mr_fill(bench.stream, bench.textures.buffer, 0, plan->textures_bytes + 256, 0, 4));
-    assert_ok(mr__vision_enqueue_tokens(model, plan, bench.stream, 0, bench.textures, bench.scores,
-                                        bench.result));
+    assert_ok(mr__vision_enqueue_tokens(model, plan, 1, bench.stream, 0, bench.textures,
+                                        bench.scores, bench.result));
     bench.result.offset += plan->tokens_offset;
     uint32_t *tokens =
         vision_get(device, bench.stream, bench.result, plan->patch_count * sizeof(uint32_t));
