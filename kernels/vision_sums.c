@@ -33,6 +33,147 @@ MR_FUNCTION uint32_t border(uint32_t i, uint32_t size, uint32_t count)
 
 /* ---- histograms ---- */
 
+#if MR_ON_GPU
+
+/* Copies of the bins side by side, so that equal neighbours seldom wait for each other. An odd number
+ * of words apart. */
+#define COPIES 8
+#define COPY_STRIDE (2 * BINS + 1)
+
+/* A pixel is a word here: red in the lowest byte, then green and blue; above them is anything. */
+MR_FUNCTION uint32_t luminance_bin(uint32_t pixel)
+{
+    uint32_t sum; /* 54 red + 183 green + 19 blue */
+    asm("dp4a.u32.u32 %0, %1, %2, %3;" : "=r"(sum) : "r"(pixel), "r"(0x0013b736u), "r"(0u));
+    return sum >> 10;
+}
+
+/* The upper two bits of each byte, side by side in bits 16 to 21 of the product. */
+MR_FUNCTION uint32_t colour_bin(uint32_t pixel)
+{
+    return BINS + (((pixel >> 6 & 0x030303u) * 0x100401u) >> 16 & 63);
+}
+
+MR_FUNCTION void count_pixel(uint32_t *bins, uint32_t pixel)
+{
+    mr_group_add_u32(&bins[luminance_bin(pixel)], 1);
+    mr_group_add_u32(&bins[colour_bin(pixel)], 1);
+}
+
+MR_FUNCTION uint32_t pixel_uint8_t(const uint8_t *pixel)
+{
+    return (uint32_t)pixel[0] | (uint32_t)pixel[1] << 8 | (uint32_t)pixel[2] << 16;
+}
+
+MR_FUNCTION uint32_t pixel_uint16_t(const uint16_t *pixel)
+{
+    return (uint32_t)pixel[0] >> 8 | (uint32_t)(pixel[1] & 0xff00) |
+           (uint32_t)(pixel[2] & 0xff00) << 8;
+}
+
+/* A lane's way over a patch: from one of its units to the next so many rows down and so many units across,
+ * and a row more where that leaves the patch. */
+struct walk {
+    uint32_t column, columns, across;
+    uint32_t first, step, carry, count; /* in memory, in units; how many there are */
+};
+
+MR_FUNCTION struct walk walk_over(uint32_t width, uint32_t columns, uint32_t rows)
+{
+    const uint32_t lane = mr_group_lane(), lanes = mr_group_lane_count();
+    const uint32_t row = lane / columns, down = lanes / columns;
+    struct walk walk;
+    walk.column = lane - row * columns;
+    walk.columns = columns;
+    walk.across = lanes - down * columns;
+    walk.first = row * width + walk.column;
+    walk.step = down * width + walk.across;
+    walk.carry = width - columns;
+    walk.count = lane < columns * rows ? (columns * rows - lane - 1) / lanes + 1 : 0;
+    return walk;
+}
+
+MR_FUNCTION uint32_t walk_on(struct walk *walk)
+{
+    const uint32_t column = walk->column + walk->across;
+    const int is_outside = column >= walk->columns;
+    walk->column = is_outside ? column - walk->columns : column;
+    return is_outside ? walk->step + walk->carry : walk->step;
+}
+
+#define AT_ONCE 4 /* pixels whose loads are on their way together */
+
+#define COUNT_SINGLY(type)                                                                         \
+    MR_FUNCTION void singly_##type(const type *first, uint32_t width, uint32_t columns,            \
+                                   uint32_t rows, uint32_t *bins)                                  \
+    {                                                                                              \
+        struct walk walk = walk_over(width, columns, rows);                                        \
+        for (first += 3 * walk.first; walk.count >= AT_ONCE; walk.count -= AT_ONCE) {              \
+            uint32_t pixels[AT_ONCE];                                                              \
+            UNROLLED for (uint32_t k = 0; k < AT_ONCE; k++, first += 3 * walk_on(&walk))           \
+            {                                                                                      \
+                pixels[k] = pixel_##type(first);                                                   \
+            }                                                                                      \
+            UNROLLED for (uint32_t k = 0; k < AT_ONCE; k++) count_pixel(bins, pixels[k]);          \
+        }                                                                                          \
+        for (; walk.count; walk.count--, first += 3 * walk_on(&walk))                              \
+            count_pixel(bins, pixel_##type(first));                                                \
+    }
+
+COUNT_SINGLY(uint8_t)
+COUNT_SINGLY(uint16_t)
+
+/* Four pixels in three words, where rows and patches are of whole ones. */
+MR_FUNCTION void by_words(const uint32_t *first, uint32_t width, uint32_t columns, uint32_t rows,
+                          uint32_t *bins)
+{
+    struct walk walk = walk_over(width / 4, columns / 4, rows);
+    for (first += 3 * walk.first; walk.count; walk.count--, first += 3 * walk_on(&walk)) {
+        const uint32_t a = first[0], b = first[1], c = first[2];
+        count_pixel(bins, a);
+        count_pixel(bins, a >> 24 | b << 8);
+        count_pixel(bins, b >> 16 | c << 16);
+        count_pixel(bins, c >> 8);
+    }
+}
+
+MR_FUNCTION void walk_uint8_t(const uint8_t *first, uint32_t width, uint32_t columns, uint32_t rows,
+                              uint32_t *bins)
+{
+    if ((width | columns | (uint32_t)(uint64_t)first) % 4 == 0)
+        by_words((const uint32_t *)first, width, columns, rows, bins);
+    else
+        singly_uint8_t(first, width, columns, rows, bins);
+}
+
+MR_FUNCTION void walk_uint16_t(const uint16_t *first, uint32_t width, uint32_t columns,
+                               uint32_t rows, uint32_t *bins)
+{
+    singly_uint16_t(first, width, columns, rows, bins);
+}
+
+#define COUNT_FUNCTION(type)                                                                       \
+    MR_FUNCTION void count_##type(const type *image, uint32_t width, uint32_t left, uint32_t top,  \
+                                  uint32_t columns, uint32_t rows, uint32_t *counts)               \
+    {                                                                                              \
+        MR_GROUP_SHARED(uint32_t, bins, COPIES *COPY_STRIDE);                                      \
+        LANES (k, COPIES * COPY_STRIDE)                                                            \
+            bins[k] = 0;                                                                           \
+        mr_group_sync();                                                                           \
+        walk_##type(image + 3 * ((uint64_t)top * width + left), width, columns, rows,              \
+                    bins + mr_group_lane() % COPIES * COPY_STRIDE);                                \
+        mr_group_sync();                                                                           \
+        LANES (bin, 2 * BINS) {                                                                    \
+            uint32_t sum = 0;                                                                      \
+            for (uint32_t k = 0; k < COPIES; k++)                                                  \
+                sum += bins[k * COPY_STRIDE + bin];                                                \
+            counts[bin] = sum;                                                                     \
+        }                                                                                          \
+        mr_group_sync();                                                                           \
+    }
+
+#else
+
 #define BYTE_OF_uint8_t(value) ((uint32_t)(value))
 #define BYTE_OF_uint16_t(value) ((uint32_t)(value) >> 8)
 
@@ -45,81 +186,6 @@ MR_FUNCTION uint32_t colour_bin(uint32_t red, uint32_t green, uint32_t blue)
 {
     return BINS + ((red >> 6 << 4) | (green >> 6 << 2) | blue >> 6);
 }
-
-#if MR_ON_GPU
-
-/* Copies of the bins side by side, so that equal neighbours seldom wait for each other. An odd number
- * of words apart. */
-#define COPIES 8
-#define COPY_STRIDE (2 * BINS + 1)
-
-/* A lane's way over a patch: from one of its pixels to the next so many rows down and so many columns
- * across, and a row more where that leaves the patch. */
-struct walk {
-    uint32_t column, columns, across;
-    uint32_t step, carry; /* in memory */
-};
-
-MR_FUNCTION uint32_t walk_on(struct walk *walk)
-{
-    const uint32_t column = walk->column + walk->across;
-    const int is_outside = column >= walk->columns;
-    walk->column = is_outside ? column - walk->columns : column;
-    return is_outside ? walk->step + walk->carry : walk->step;
-}
-
-MR_FUNCTION void count_found(uint32_t *bins, uint32_t found)
-{
-    mr_group_add_u32(&bins[found & 0xffff], 1);
-    mr_group_add_u32(&bins[found >> 16], 1);
-}
-
-#define AT_ONCE 4 /* pixels whose loads are on their way together */
-
-#define COUNT_FUNCTION(type)                                                                       \
-    MR_FUNCTION uint32_t bins_of_##type(const type *pixel)                                         \
-    {                                                                                              \
-        const uint32_t red = BYTE_OF_##type(pixel[0]), green = BYTE_OF_##type(pixel[1]);           \
-        const uint32_t blue = BYTE_OF_##type(pixel[2]);                                            \
-        return luminance_bin(red, green, blue) | colour_bin(red, green, blue) << 16;               \
-    }                                                                                              \
-                                                                                                   \
-    MR_FUNCTION void count_##type(const type *image, uint32_t width, uint32_t left, uint32_t top,  \
-                                  uint32_t columns, uint32_t rows, uint32_t *counts)               \
-    {                                                                                              \
-        MR_GROUP_SHARED(uint32_t, bins, COPIES *COPY_STRIDE);                                      \
-        const uint32_t lane = mr_group_lane(), lanes = mr_group_lane_count();                      \
-        const uint32_t row = lane / columns, column = lane - row * columns;                        \
-        const uint32_t down = lanes / columns, across = lanes - down * columns;                    \
-        struct walk walk = { column, columns, across, 3 * (down * width + across),                 \
-                             3 * (width - columns) };                                              \
-        uint32_t *own = bins + lane % COPIES * COPY_STRIDE;                                        \
-        const type *pixel = image + 3 * ((uint64_t)(top + row) * width + left + column);           \
-        LANES (k, COPIES * COPY_STRIDE)                                                            \
-            bins[k] = 0;                                                                           \
-        mr_group_sync();                                                                           \
-        uint32_t pixels = lane < columns * rows ? (columns * rows - lane - 1) / lanes + 1 : 0;     \
-        for (; pixels >= AT_ONCE; pixels -= AT_ONCE) {                                             \
-            uint32_t found[AT_ONCE];                                                               \
-            UNROLLED for (uint32_t k = 0; k < AT_ONCE; k++, pixel += walk_on(&walk))               \
-            {                                                                                      \
-                found[k] = bins_of_##type(pixel);                                                  \
-            }                                                                                      \
-            UNROLLED for (uint32_t k = 0; k < AT_ONCE; k++) count_found(own, found[k]);            \
-        }                                                                                          \
-        for (; pixels; pixels--, pixel += walk_on(&walk))                                          \
-            count_found(own, bins_of_##type(pixel));                                               \
-        mr_group_sync();                                                                           \
-        LANES (bin, 2 * BINS) {                                                                    \
-            uint32_t sum = 0;                                                                      \
-            for (uint32_t k = 0; k < COPIES; k++)                                                  \
-                sum += bins[k * COPY_STRIDE + bin];                                                \
-            counts[bin] = sum;                                                                     \
-        }                                                                                          \
-        mr_group_sync();                                                                           \
-    }
-
-#else
 
 /* Bins are found for a block at a time, which vectorises, and then counted in two copies. */
 #define BLOCK 256

@@ -204,7 +204,7 @@ static void plan_result(struct mr__vision_plan *plan)
 }
 
 enum {
-    BAND_PIXELS = 4096,     /* of a patch's histogram, in one group */
+    BAND_PIXELS = 8192,     /* of a patch's histogram, in one group */
     COMPRESS_PIXELS = 16384 /* in the channels of a row of boxes, in one group */
 };
 
