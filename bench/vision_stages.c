@@ -10,7 +10,7 @@
  *     textures   3 read, 13 * 4 written                                                       55
  *     scores     3 for histograms, 6 * 4 for contrast and the query, all read                 27
  *     tokens     13 * 4 read                                                                  52
- * Small images also in batches of eight, which a stage takes in the same launches.
+ * Small images also in batches as the job has them, which a stage takes in the same launches.
  * With --dump one image and what came of it are written for vision_pytorch.py. Every result is compared
  * with that of the first run over the same image.
  */
@@ -443,7 +443,7 @@ int main(int argc, char **argv)
         const char *name;
         uint32_t width, height, images, batch;
     } sizes[] = { { "1024 x 768", 1024, 768, 256, 1 },
-                  { "8 of 1024 x 768", 1024, 768, 512, 8 },
+                  { "16 of 1024 x 768", 1024, 768, 512, 16 },
                   { "4096 x 4096", 4096, 4096, 16, 1 } };
     const int size_count = (int)measure_option_number(argc, argv, "sizes", is_cpu ? 1 : 3);
     for (int i = (int)measure_option_number(argc, argv, "from", 0); i < size_count && i < 3; i++) {

@@ -14,8 +14,9 @@
 #define LARGE_PIXELS ((size_t)8 << 20) /* one image of them fills a GPU for each of its kernels */
 #define GPU_SETS 4
 #define PIPELINED_SLOTS 8
+#define BATCH_SLOTS 4 /* more would only take memory, and the host's cache */
 #define WAITING_SLOTS 4
-#define BATCH_PIXELS ((size_t)6 << 20)
+#define BATCH_PIXELS ((size_t)12 << 20)
 #define BATCH_MOST 32
 #define FEWEST_BATCHES 16
 #define DEVICE_THREADS 16 /* that decode for one device */
@@ -55,14 +56,18 @@ static uint64_t at_most(uint64_t value, uint64_t limit)
 }
 
 /* Images that go together where stages stand behind one another: so many that they fill a GPU, as many
- * as are alike, and of few images fewer, so that there are batches for all stages. */
+ * as are alike, and of few images fewer, so that there are batches for all stages. Drawing takes so much
+ * longer than all the rest that many threads should have an image each. */
 static uint32_t choose_batch(const struct mr__vision_run *run, bool is_host)
 {
+    const bool *has_output = run->vision->has_output;
+    if (is_host || has_output[MR__VISION_OUT_OVERLAY] || has_output[MR__VISION_OUT_SHEET])
+        return 1;
     uint64_t count = at_most(BATCH_PIXELS / largest_pixels(run), BATCH_MOST);
     count = at_most(count, run->due_count / (run->kind_changes + 1));
     count = at_most(count, run->due_count / (FEWEST_BATCHES * run->lane_count));
-    count = at_most(count, mr__vision_memory_images(run) / PIPELINED_SLOTS);
-    return count && !is_host ? (uint32_t)count : 1;
+    count = at_most(count, mr__vision_memory_images(run) / BATCH_SLOTS);
+    return count ? (uint32_t)count : 1;
 }
 
 static bool is_better_concurrent(const struct mr__vision_run *run, bool is_host, uint32_t cpus,
@@ -96,7 +101,9 @@ static void choose_slots(struct mr__vision_run *run, bool is_host)
 {
     const struct mr__vision_job *vision = run->vision;
     const uint32_t sets = vision->sets_used;
-    const uint32_t busy = sets > 1 ? 2 * sets + (is_host ? 0 : 4) : PIPELINED_SLOTS;
+    const uint32_t busy = sets > 1                 ? 2 * sets + (is_host ? 0 : 4)
+                          : vision->batch_used > 1 ? BATCH_SLOTS
+                                                   : PIPELINED_SLOTS;
     run->slot_count = vision->slot_count    ? vision->slot_count
                       : run->lane_count > 1 ? busy + WAITING_SLOTS
                                             : busy;
