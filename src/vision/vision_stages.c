@@ -37,8 +37,8 @@ mr_status mr__vision_enqueue_tokens(const struct mr__vision_model *model,
                                     struct mr__vision_place scores, struct mr__vision_place result)
 {
     const size_t grid_bytes = plan->patch_count * sizeof(uint32_t);
-    const size_t word = sizeof(uint32_t),
-                 compressed_bytes = (size_t)plan->budget * MR__VISION_CHANNELS * sizeof(float);
+    const size_t word = sizeof(uint32_t);
+    const size_t compressed_bytes = (size_t)plan->budget * MR__VISION_CHANNELS * sizeof(float);
     const mr_argument box_columns =
         mr__vision_part(image_count, result, plan->box_columns_offset, grid_bytes);
     const mr_argument box_rows =
