@@ -114,6 +114,46 @@ static void several_devices_give_the_bytes_of_one(void **state)
     assert_int_equal(0, fakecuda_live());
 }
 
+/* What is left to the job: batches where they pay. */
+static void small_images_that_are_alike_go_in_batches(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *device, *keys, *mode;
+        unsigned batch;
+    } choices[] = {
+        { ": cuda", "outputs: [tokens]", "pipelined", 10 },
+        { ": cuda", "outputs: [], mode: concurrent", "concurrent", 1 },
+        { ": cuda", "outputs: [], mode: concurrent, batch: 2", "concurrent", 2 },
+        { ": cuda", "outputs: [], batch: 3", "pipelined", 3 },
+        { ": cuda", "outputs: [], limits: { memory: 8 MiB }", "pipelined", 5 },
+        { "s: [cuda:1, cuda:0]", "outputs: []", "pipelined", 5 },
+        { ": cuda", "outputs: [tokens, overlay]", "concurrent", 1 },
+        { ": cpu", "outputs: []", "concurrent", 1 },
+    };
+    for (size_t k = 0; k < sizeof choices / sizeof *choices; k++) {
+        char text[512], expected[64];
+        mr_job *job;
+        snprintf(text, sizeof text,
+                 "device%s\nvision: { images: { generate: { count: 160, width: 40, height: 32 } }, "
+                 "folder: out, %s }\n",
+                 choices[k].device, choices[k].keys);
+        assert_ok(mr_job_parse(text, strlen(text), "job.yaml", NULL, &job));
+        assert_ok(mr_job_run(job, NULL));
+        assert_int_equal(160, report_of(job)->items_out);
+        json_t *report = json_loads(mr_job_report_json(job), 0, NULL);
+        const json_t *vision = json_object_get(report, "vision");
+        snprintf(expected, sizeof expected, "%s, batches of %u", choices[k].mode, choices[k].batch);
+        char chosen[64];
+        snprintf(chosen, sizeof chosen, "%s, batches of %u",
+                 json_string_value(json_object_get(vision, "mode")),
+                 (unsigned)json_integer_value(json_object_get(vision, "batch")));
+        assert_string_equal(expected, chosen);
+        json_decref(report);
+        mr_job_destroy(job);
+    }
+}
+
 /* Measured or not; on each device its own. */
 static void images_of_one_size_are_launched_again_as_graphs(void **state)
 {
@@ -407,6 +447,7 @@ int main(void)
 #define TEST(function) cmocka_unit_test_setup_teardown(function, enter, fixture_leave)
     const struct CMUnitTest tests[] = {
         TEST(several_devices_give_the_bytes_of_one),
+        TEST(small_images_that_are_alike_go_in_batches),
         TEST(images_of_one_size_are_launched_again_as_graphs),
         TEST(one_job_may_run_again_and_be_verified),
         TEST(all_devices_without_a_gpu_are_the_cpu),
