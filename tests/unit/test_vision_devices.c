@@ -154,7 +154,8 @@ static void small_images_that_are_alike_go_in_batches(void **state)
     }
 }
 
-/* Measured or not; on each device its own. */
+/* Measured or not; on each device its own. How many batches are full is a matter of time, and only those are
+ * launched as graphs. */
 static void images_of_one_size_are_launched_again_as_graphs(void **state)
 {
     (void)state;
@@ -167,7 +168,8 @@ static void images_of_one_size_are_launched_again_as_graphs(void **state)
                                             ", mode: concurrent, sets: 2, slots: 2, measure: 2",
                                             ", slots: 1, measure: false" };
         mr_job *job = run_on(cases[k].key, keys[k], "b", NULL);
-        assert_non_null(strstr(mr_job_report_json(job), "\"replayed_parcels\": "));
+        if (!strstr(keys[k], "batch"))
+            assert_non_null(strstr(mr_job_report_json(job), "\"replayed_parcels\": "));
         mr_job_destroy(job);
         assert_int_equal(IMAGES * 7, assert_same_outputs("a", "b"));
     }
