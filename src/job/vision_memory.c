@@ -145,15 +145,38 @@ uint64_t mr__vision_memory_images(const struct mr__vision_run *run)
     return at_least_one(images);
 }
 
+static uint64_t waiting_images(uint32_t batch, uint32_t thread_count)
+{
+    return ((uint64_t)thread_count + batch - 1) / batch * batch;
+}
+
+uint64_t mr__vision_memory_waiting(const struct mr__vision_job *vision)
+{
+    return waiting_images(vision->batch_used, vision->threads_used);
+}
+
+static bool has_host_room(const struct mr__vision_run *run, uint32_t thread_count)
+{
+    const struct mr__vision_sizes *sizes = &run->largest;
+    const uint32_t batch = run->vision->batch_used;
+    const uint64_t needed = (uint64_t)run->slot_count * batch * host_bytes(run, sizes) +
+                            waiting_images(batch, thread_count) * sizes->image_bytes +
+                            (uint64_t)thread_count * sizes->decode_bytes;
+    return needed <= run->memory_bytes;
+}
+
 void mr__vision_memory_fit(struct mr__vision_run *run)
 {
     struct mr__vision_job *vision = run->vision;
-    const struct mr__vision_sizes *sizes = &run->largest;
-    const uint64_t thread = thread_bytes(sizes), images = mr__vision_memory_images(run);
-    uint64_t left = run->memory_bytes;
+    const uint64_t images = mr__vision_memory_images(run);
+    uint32_t thread_count = 1;
     vision->batch_used = (uint32_t)at_most(vision->batch_used, images);
     run->slot_count = (uint32_t)at_most(run->slot_count, images / vision->batch_used);
-    left -= at_most((uint64_t)run->slot_count * vision->batch_used * host_bytes(run, sizes), left);
-    vision->threads_used =
-        (uint32_t)at_least_one(at_most(vision->threads_used, left / at_least_one(thread)));
+    while (run->slot_count > 1 && !has_host_room(run, thread_count))
+        run->slot_count--;
+    while (vision->batch_used > 1 && !has_host_room(run, thread_count))
+        vision->batch_used--;
+    while (thread_count < vision->threads_used && has_host_room(run, thread_count + 1))
+        thread_count++;
+    vision->threads_used = thread_count;
 }

@@ -317,9 +317,8 @@ static mr_status make_crew(struct mr__vision_run *run)
     uint32_t pinning = 0;
     while (pinning + 1 < run->lane_count && mr__vision_is_host(run->lanes[pinning].device))
         pinning++;
-    const size_t batch = vision->batch_used;
-    const size_t waiting = (vision->threads_used + batch - 1) / batch;
-    size_t images = ((size_t)run->lane_count * run->slot_count + waiting) * batch;
+    size_t images = (size_t)run->lane_count * run->slot_count * vision->batch_used +
+                    mr__vision_memory_waiting(vision);
     if (images > run->due_count)
         images = run->due_count;
     return mr__vision_crew_create(run->vision, run->lanes[pinning].device, run->due, run->due_count,

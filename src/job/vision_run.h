@@ -63,6 +63,8 @@ mr_status mr__vision_memory_check(const struct mr__vision_run *run,
 uint64_t mr__vision_memory_images(const struct mr__vision_run *run);
 /* Cuts batches, slots and threads down until the largest images have room, to 1 of each at least. */
 void mr__vision_memory_fit(struct mr__vision_run *run);
+/* Places for images that are decoded ahead of those in flight: one for each thread, in whole batches. */
+uint64_t mr__vision_memory_waiting(const struct mr__vision_job *vision);
 /* Whether the device works in the host's memory. */
 bool mr__vision_is_host(mr_device *device);
 
