@@ -109,15 +109,14 @@ static void choose_slots(struct mr__vision_run *run, bool is_host)
                                             : busy;
 }
 
-/* Few images are measured each; of many, timing all would cost more than it tells. */
+/* Few images are measured each; of many, timing all would cost more than it tells. One batch in so many is one
+ * image in as many. */
 static void choose_period(struct mr__vision_run *run)
 {
     struct mr__vision_job *vision = run->vision;
-    const uint32_t batches = vision->measure_period / vision->batch_used;
-    if (vision->measure_period)
-        vision->period_used = batches ? batches : 1;
-    else
-        vision->period_used = run->due_count <= ALL_MEASURED ? 1 : MEASURE_PERIOD;
+    vision->period_used = vision->measure_period           ? vision->measure_period
+                          : run->due_count <= ALL_MEASURED ? 1
+                                                           : MEASURE_PERIOD;
 }
 
 void mr__vision_choose(struct mr__vision_run *run)

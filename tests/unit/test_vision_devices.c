@@ -324,6 +324,8 @@ static void as_many_images_are_measured_as_asked_for(void **state)
     assert_int_equal(0, measured_of(", measure: false"));
     const json_int_t some = measured_of(", measure: 5");
     assert_true(some > 0 && some <= IMAGES / 5 + 2);
+    /* Of batches one in so many too; each device begins with one. */
+    assert_in_range(measured_of(", mode: pipelined, batch: 3, measure: 4"), 1, IMAGES - 1);
 }
 
 /* ---- devices that die ---- */
