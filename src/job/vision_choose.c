@@ -134,6 +134,7 @@ void mr__vision_choose(struct mr__vision_run *run)
         vision->threads_used = (uint32_t)run->due_count;
     mr__vision_memory_fit(run);
     choose_period(run);
+    run->slot_count = (uint32_t)at_most(run->slot_count, run->due_count);
     if (vision->sets_used > run->slot_count)
         vision->sets_used = run->slot_count;
     /* On a CPU a lane goes on through the writing where it is as wide as the stages before. */
