@@ -136,3 +136,21 @@ exec 3>&-
 [ $code = 130 ] || { echo "exit $code"; cat run.out run.err; exit 1; }
 absent fourth
 no_leftovers
+
+# Batches are on their way from the first line of progress on; there are images for minutes.
+mkfifo progress
+"$MILLRACE" run --device cpu --progress json --set vision.folder=fifth --set vision.mode=pipelined \
+    --set vision.batch=8 --set 'vision.images={generate: {count: 100000, width: 96, height: 64}}' \
+    vision.yaml 2>progress >run.out &
+run=$!
+exec 3<progress
+read -r line <&3
+kill -INT $run || :
+cat <&3 >run.err
+code=0
+wait $run || code=$?
+exec 3<&-
+[ $code = 130 ] || { echo "exit $code, after $line"; cat run.out run.err; exit 1; }
+saw run.out 'cancelled'
+absent fifth
+no_leftovers
