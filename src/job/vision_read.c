@@ -172,8 +172,11 @@ static void read_f32(const struct mr__reading *reading, const struct mr__yaml *n
 static void read_temperature(const struct mr__reading *reading, const struct mr__yaml *node,
                              float *out)
 {
-    read_f32(reading, node, out);
-    if (node && *out == 0)
+    double value;
+    if (!mr__field_f64(reading, node, &value))
+        return;
+    *out = (float)value;
+    if (*out == 0)
         mr__field_problem_of(reading, MR_E_INVALID, node, "0; from 0.01 to 100");
 }
 

@@ -509,6 +509,9 @@ static void every_mistake_is_told_with_its_place(void **state)
                    "perspectival: 0 } }\n",
                    MR_E_FORMAT, "did you mean 'red'");
     assert_int_equal(1, problem_count);
+    expect_problem("vision: { images: in, folder: out, temperature: nan }\n", MR_E_FORMAT,
+                   "vision.temperature: expected a finite number");
+    assert_int_equal(1, problem_count);
     expect_problem("vision: { images: in, folder: out, temperature: -1 }\n", MR_E_INVALID,
                    "vision.temperature: -1; from 0.01 to 100");
     expect_problem("vision:\n  images: in\n  folder: out\n  tensions:\n    focus: 2\n",
