@@ -137,3 +137,12 @@ struct made_file make_png(const struct made_png *what, const void *pixels)
     free(rows);
     return file;
 }
+
+uint8_t *make_noise(size_t count, uint64_t seed)
+{
+    uint8_t *bytes = malloc(count);
+    if (!bytes)
+        abort();
+    random_bytes(&(struct random){ seed }, bytes, count);
+    return bytes;
+}

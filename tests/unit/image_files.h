@@ -42,4 +42,7 @@ uint8_t *make_scene(uint32_t width, uint32_t height, uint64_t seed);
 /* An EXIF block with an orientation, as it stands after "Exif\0\0". */
 size_t make_exif(uint32_t orientation, bool is_little, uint8_t block[64]);
 
+/* Bytes by chance. Free. */
+uint8_t *make_noise(size_t count, uint64_t seed);
+
 #endif
