@@ -43,6 +43,22 @@ MR_FUNCTION uint32_t patch_pixels(uint32_t patch, uint32_t width, uint32_t heigh
            (border(row + 1, height, rows) - border(row, height, rows));
 }
 
+/* A group's patch, of one of the images, and the first of its cells. */
+struct patch {
+    uint32_t image, number;
+    uint32_t first_column, first_row;
+};
+
+MR_FUNCTION struct patch patch_of(uint64_t group, uint32_t columns, uint32_t rows)
+{
+    struct patch patch;
+    patch.image = (uint32_t)group / (columns * rows);
+    patch.number = (uint32_t)group - patch.image * (columns * rows);
+    patch.first_column = patch.number % columns * CELLS;
+    patch.first_row = patch.number / columns * CELLS;
+    return patch;
+}
+
 /* ---- mathematics ---- */
 
 union bits {
@@ -110,12 +126,10 @@ MR_GROUP_KERNEL(vision_entropy, MR_IN(uint32_t, partial), MR_OUT(float, score),
                 MR_VALUE(uint64_t, score_step))
 {
     MR_GROUP_SHARED(uint32_t, runs, RUNS * 2 * BINS); /* sums of every RUNS-th band */
-    const uint32_t patches = columns * rows;
-    MR_GROUP_EACH (group, (uint64_t)images * patches) {
-        const uint32_t number = (uint32_t)group / patches;
-        const uint32_t patch = (uint32_t)group - number * patches;
+    MR_GROUP_EACH (group, (uint64_t)images * columns * rows) {
+        const struct patch patch = patch_of(group, columns, rows);
         const uint32_t *own =
-            partial + number * partial_step + (uint64_t)patch * band_count * 2 * BINS;
+            partial + patch.image * partial_step + (uint64_t)patch.number * band_count * 2 * BINS;
         uint64_t sum = 0;
         LANES (item, RUNS * 2 * BINS) {
             const uint32_t bin = item % (2 * BINS), run = item / (2 * BINS);
@@ -132,9 +146,9 @@ MR_GROUP_KERNEL(vision_entropy, MR_IN(uint32_t, partial), MR_OUT(float, score),
             sum += spread(pixels);
         }
         sum = mr_group_sum_u64(sum);
-        const uint32_t total = patch_pixels(patch, width, height, columns, rows);
+        const uint32_t total = patch_pixels(patch.number, width, height, columns, rows);
         if (mr_group_is_leader())
-            score[number * score_step + patch] =
+            score[patch.image * score_step + patch.number] =
                 (float)((double)(2 * spread(total) - sum) / ((double)total * 1048576.0 * 12.0));
     }
 }
@@ -200,22 +214,19 @@ MR_GROUP_KERNEL(vision_contrast, MR_IN(int64_t, pieces), MR_OUT(float, score),
     MR_GROUP_SHARED(int64_t, boxes, PATCH_CELLS * REACHES * CONTRAST_SUMS);
     MR_GROUP_SHARED(double, terms, PATCH_CELLS *REACHES);
     const uint32_t cell_columns = columns * CELLS, cell_rows = rows * CELLS;
-    const uint32_t patches = columns * rows;
-    MR_GROUP_EACH (group, (uint64_t)images * patches) {
-        const uint32_t number = (uint32_t)group / patches;
-        const uint32_t patch = (uint32_t)group - number * patches;
-        const uint32_t first_column = patch % columns * CELLS;
-        const uint32_t first_row = patch / columns * CELLS;
-        /* Position (x, y) is the cell at (first_column + x - AROUND, first_row + y - AROUND). */
+    MR_GROUP_EACH (group, (uint64_t)images * columns * rows) {
+        const struct patch patch = patch_of(group, columns, rows);
+        /* Position (x, y) is the cell x - AROUND and y - AROUND from the patch's first. */
         LANES (item, SIDE * SIDE * CONTRAST_SUMS) {
             const uint32_t place = item / CONTRAST_SUMS, k = item % CONTRAST_SUMS;
-            const uint32_t column = first_column + place % SIDE, row = first_row + place / SIDE;
+            const uint32_t column = patch.first_column + place % SIDE,
+                           row = patch.first_row + place / SIDE;
             const int is_inside = column >= AROUND && column < cell_columns + AROUND &&
                                   row >= AROUND && row < cell_rows + AROUND;
             const uint64_t cell =
                 is_inside ? (uint64_t)(row - AROUND) * cell_columns + column - AROUND : 0;
-            const int64_t *own =
-                pieces + number * pieces_step + cell * piece_count * SUMS + (k < 3 ? k : EDGES);
+            const int64_t *own = pieces + patch.image * pieces_step + cell * piece_count * SUMS +
+                                 (k < 3 ? k : EDGES);
             int64_t sum = 0;
             for (uint32_t piece = 0; piece < (is_inside ? piece_count : 0); piece++)
                 sum += own[(uint64_t)piece * SUMS];
@@ -236,7 +247,7 @@ MR_GROUP_KERNEL(vision_contrast, MR_IN(int64_t, pieces), MR_OUT(float, score),
         LANES (item, PATCH_CELLS * REACHES) {
             const uint32_t cell = item / REACHES, reach = 1u << item % REACHES;
             const uint32_t x = cell % CELLS, y = cell / CELLS;
-            const uint32_t column = first_column + x, row = first_row + y;
+            const uint32_t column = patch.first_column + x, row = patch.first_row + y;
             terms[item] =
                 contrast(cells + ((y + AROUND) * SIDE + x + AROUND) * CONTRAST_SUMS,
                          boxes + item * CONTRAST_SUMS,
@@ -250,8 +261,8 @@ MR_GROUP_KERNEL(vision_contrast, MR_IN(int64_t, pieces), MR_OUT(float, score),
             double sum = 0.0;
             for (uint32_t item = 0; item < REACHES * PATCH_CELLS; item++)
                 sum += terms[item];
-            const uint32_t total = patch_pixels(patch, width, height, columns, rows);
-            score[number * score_step + patch] = (float)(sum / (3.0 * (double)total));
+            const uint32_t total = patch_pixels(patch.number, width, height, columns, rows);
+            score[patch.image * score_step + patch.number] = (float)(sum / (3.0 * (double)total));
         }
         mr_group_sync();
     }
@@ -324,17 +335,13 @@ MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
     MR_GROUP_SHARED(double, weights, PATCH_CELLS);
     MR_GROUP_SHARED(double, totals, COLOURS + SUMS);
     MR_GROUP_SHARED(double, descriptor, DESCRIPTOR);
-    const uint32_t patches = columns * rows;
-    MR_GROUP_EACH (group, (uint64_t)images * patches) {
-        const uint32_t number = (uint32_t)group / patches;
-        const uint32_t patch = (uint32_t)group - number * patches;
-        const uint32_t first_column = patch % columns * CELLS;
-        const uint32_t first_row = patch / columns * CELLS;
-        const int64_t *own = pieces + number * pieces_step;
+    MR_GROUP_EACH (group, (uint64_t)images * columns * rows) {
+        const struct patch patch = patch_of(group, columns, rows);
+        const int64_t *own = pieces + patch.image * pieces_step;
         LANES (item, PATCH_CELLS * SUMS) {
             const uint32_t cell = item / SUMS, k = item % SUMS;
-            const uint64_t at = (uint64_t)(first_row + cell / CELLS) * (columns * CELLS) +
-                                first_column + cell % CELLS;
+            const uint64_t at = (uint64_t)(patch.first_row + cell / CELLS) * (columns * CELLS) +
+                                patch.first_column + cell % CELLS;
             int64_t sum = 0;
             for (uint64_t piece = at * piece_count; piece < (at + 1) * piece_count; piece++)
                 sum += own[piece * SUMS + k];
@@ -343,7 +350,8 @@ MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
         mr_group_sync();
         LANES (item, PATCH_CELLS * COLOURS) {
             const uint32_t cell = item / COLOURS;
-            const uint32_t column = first_column + cell % CELLS, row = first_row + cell / CELLS;
+            const uint32_t column = patch.first_column + cell % CELLS,
+                           row = patch.first_row + cell / CELLS;
             const uint32_t wide =
                 border(column + 1, width, columns * CELLS) - border(column, width, columns * CELLS);
             const uint32_t high =
@@ -374,12 +382,12 @@ MR_GROUP_KERNEL(vision_similarity, MR_IN(int64_t, pieces), MR_IN(double, terms),
             totals[k] = sum;
         }
         mr_group_sync();
-        const uint32_t total = patch_pixels(patch, width, height, columns, rows);
+        const uint32_t total = patch_pixels(patch.number, width, height, columns, rows);
         LANES (k, DESCRIPTOR)
             descriptor[k] = describe(totals, (double)total, k);
         mr_group_sync();
         if (mr_group_is_leader())
-            score[number * score_step + patch] = likeness(descriptor, query);
+            score[patch.image * score_step + patch.number] = likeness(descriptor, query);
         mr_group_sync();
     }
 }
