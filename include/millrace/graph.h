@@ -51,7 +51,8 @@ typedef uint32_t mr_graph_node;
  * from before the capture or from another backend, mr_device_synchronize, a default stream of the
  * legacy kind, what a ring, a loader or a staging crew does for the stream) fails with MR_E_STATE, and
  * breaks the capture: mr_capture_end then gives no graph and says which call it was and on which
- * stream. The same call of another thread fails likewise and does the capture no harm. Native handles: work that a library puts on mr_stream_native is recorded too.
+ * stream. The same call of another thread fails likewise and does the capture no harm. Native handles:
+ * work that a library puts on mr_stream_native is recorded too.
  *
  * An event recorded in a capture marks a place in a graph: after the end, waits for it and queries are
  * MR_E_STATE until it is recorded anew.

@@ -50,23 +50,17 @@ static uint64_t largest_pixels(const struct mr__vision_run *run)
     return run->largest.textures_bytes / (MR__VISION_CHANNELS * sizeof(float));
 }
 
-static uint64_t at_most(uint64_t value, uint64_t limit)
-{
-    return value < limit ? value : limit;
-}
-
 /* Images that go together where stages stand behind one another: so many that they fill a GPU, as many
  * as are alike, and of few images fewer, so that there are batches for all stages. Drawing takes so much
  * longer than all the rest that many threads should have an image each. */
 static uint32_t choose_batch(const struct mr__vision_run *run, bool is_host)
 {
-    const bool *has_output = run->vision->has_output;
-    if (is_host || has_output[MR__VISION_OUT_OVERLAY] || has_output[MR__VISION_OUT_SHEET])
+    if (is_host || mr__vision_is_drawing(run->vision))
         return 1;
-    uint64_t count = at_most(BATCH_PIXELS / largest_pixels(run), BATCH_MOST);
-    count = at_most(count, run->due_count / (run->kind_changes + 1));
-    count = at_most(count, run->due_count / (FEWEST_BATCHES * run->lane_count));
-    count = at_most(count, mr__vision_memory_images(run) / BATCH_SLOTS);
+    uint64_t count = mr__vision_at_most(BATCH_PIXELS / largest_pixels(run), BATCH_MOST);
+    count = mr__vision_at_most(count, run->due_count / (run->kind_changes + 1));
+    count = mr__vision_at_most(count, run->due_count / (FEWEST_BATCHES * run->lane_count));
+    count = mr__vision_at_most(count, mr__vision_memory_images(run) / BATCH_SLOTS);
     return count ? (uint32_t)count : 1;
 }
 
@@ -82,7 +76,7 @@ static void choose_mode(struct mr__vision_run *run, bool is_host, uint32_t cpus)
 {
     struct mr__vision_job *vision = run->vision;
     const uint32_t batch = vision->batch_size
-                               ? (uint32_t)at_most(vision->batch_size, run->due_count)
+                               ? (uint32_t)mr__vision_at_most(vision->batch_size, run->due_count)
                                : choose_batch(run, is_host);
     bool is_concurrent = vision->mode == MR__VISION_CONCURRENT;
     if (vision->mode == MR__VISION_AUTO)
@@ -109,8 +103,8 @@ static void choose_slots(struct mr__vision_run *run, bool is_host)
                                             : busy;
 }
 
-/* Few images are measured each; of many, timing all would cost more than it tells. One batch in so many is one
- * image in as many. */
+/* Few images are measured each; of many, timing all would cost more than it tells. One batch in so many
+ * is one image in as many. */
 static void choose_period(struct mr__vision_run *run)
 {
     struct mr__vision_job *vision = run->vision;
@@ -134,7 +128,7 @@ void mr__vision_choose(struct mr__vision_run *run)
         vision->threads_used = (uint32_t)run->due_count;
     mr__vision_memory_fit(run);
     choose_period(run);
-    run->slot_count = (uint32_t)at_most(run->slot_count, run->due_count);
+    run->slot_count = (uint32_t)mr__vision_at_most(run->slot_count, run->due_count);
     if (vision->sets_used > run->slot_count)
         vision->sets_used = run->slot_count;
     /* On a CPU a lane goes on through the writing where it is as wide as the stages before. */

@@ -14,11 +14,6 @@ static uint64_t share_of(uint64_t free_bytes)
     return free_bytes / 5 * 2;
 }
 
-static uint64_t at_most(uint64_t value, uint64_t limit)
-{
-    return value < limit ? value : limit;
-}
-
 static uint64_t at_least_one(uint64_t value)
 {
     return value ? value : 1;
@@ -30,7 +25,7 @@ static mr_status find_share(const struct mr__vision_run *run, mr_device *device,
     const mr_status status = mr_device_memory(device, &free_bytes, &total_bytes);
     *out = total_bytes ? share_of(free_bytes) : UINT64_MAX; /* a machine that does not say */
     if (run->vision->memory_limit)
-        *out = at_most(*out, run->vision->memory_limit);
+        *out = mr__vision_at_most(*out, run->vision->memory_limit);
     return status;
 }
 
@@ -44,6 +39,14 @@ mr_status mr__vision_memory_find(struct mr__vision_run *run)
 
 /* ---- sizes ---- */
 
+/* Of a pixel that is drawn: the image, the overlay, and its file as it grows. */
+enum { PICTURE_BYTES = 4 * 3 };
+
+bool mr__vision_is_drawing(const struct mr__vision_job *vision)
+{
+    return vision->has_output[MR__VISION_OUT_OVERLAY] || vision->has_output[MR__VISION_OUT_SHEET];
+}
+
 /* In whole lines of 256 bytes, so that every image of a batch begins with one. */
 static void widen(size_t *size_bytes, size_t least_bytes)
 {
@@ -54,23 +57,16 @@ static void widen(size_t *size_bytes, size_t least_bytes)
 void mr__vision_sizes_widen(const struct mr__vision_job *vision,
                             const struct mr__vision_record *record, struct mr__vision_sizes *sizes)
 {
-    enum {
-        PICTURE_BYTES = 4 * 3
-    }; /* of a pixel: the image, the overlay, and its file as it grows */
     const struct mr__vision_plan *plan = &record->plan;
-    const bool has_picture =
-        vision->has_output[MR__VISION_OUT_OVERLAY] || vision->has_output[MR__VISION_OUT_SHEET];
     const size_t picture_bytes =
-        has_picture ? (size_t)plan->width * plan->height * PICTURE_BYTES : 0;
-#define WIDEN(field, bytes) widen(&sizes->field, bytes)
-    WIDEN(image_bytes, plan->image_bytes);
-    WIDEN(textures_bytes, plan->textures_bytes);
-    WIDEN(scores_bytes, plan->scores_bytes);
-    WIDEN(result_bytes, plan->result_bytes);
-    WIDEN(scratch_bytes, plan->scratch_bytes);
-    WIDEN(decode_bytes, record->info.decode_bytes);
-    WIDEN(picture_bytes, picture_bytes);
-#undef WIDEN
+        mr__vision_is_drawing(vision) ? (size_t)plan->width * plan->height * PICTURE_BYTES : 0;
+    widen(&sizes->image_bytes, plan->image_bytes);
+    widen(&sizes->textures_bytes, plan->textures_bytes);
+    widen(&sizes->scores_bytes, plan->scores_bytes);
+    widen(&sizes->result_bytes, plan->result_bytes);
+    widen(&sizes->scratch_bytes, plan->scratch_bytes);
+    widen(&sizes->decode_bytes, record->info.decode_bytes);
+    widen(&sizes->picture_bytes, picture_bytes);
 }
 
 /* Of an image in flight, on its device. */
@@ -138,10 +134,12 @@ mr_status mr__vision_memory_check(const struct mr__vision_run *run,
 uint64_t mr__vision_memory_images(const struct mr__vision_run *run)
 {
     const struct mr__vision_sizes *sizes = &run->largest;
-    const uint64_t left = run->memory_bytes - at_most(thread_bytes(sizes), run->memory_bytes);
+    const uint64_t left =
+        run->memory_bytes - mr__vision_at_most(thread_bytes(sizes), run->memory_bytes);
     uint64_t images = left / at_least_one(host_bytes(run, sizes));
     for (uint32_t k = 0; k < run->lane_count; k++)
-        images = at_most(images, run->lanes[k].memory_bytes / at_least_one(device_bytes(sizes)));
+        images = mr__vision_at_most(images,
+                                    run->lanes[k].memory_bytes / at_least_one(device_bytes(sizes)));
     return at_least_one(images);
 }
 
@@ -170,8 +168,8 @@ void mr__vision_memory_fit(struct mr__vision_run *run)
     struct mr__vision_job *vision = run->vision;
     const uint64_t images = mr__vision_memory_images(run);
     uint32_t thread_count = 1;
-    vision->batch_used = (uint32_t)at_most(vision->batch_used, images);
-    run->slot_count = (uint32_t)at_most(run->slot_count, images / vision->batch_used);
+    vision->batch_used = (uint32_t)mr__vision_at_most(vision->batch_used, images);
+    run->slot_count = (uint32_t)mr__vision_at_most(run->slot_count, images / vision->batch_used);
     while (run->slot_count > 1 && !has_host_room(run, thread_count))
         run->slot_count--;
     while (vision->batch_used > 1 && !has_host_room(run, thread_count))

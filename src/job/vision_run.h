@@ -25,6 +25,11 @@ struct mr__vision_lane {
     struct mr__vision_scorers *scorers[MR__VISION_SET_LIMIT];
 };
 
+static inline uint64_t mr__vision_at_most(uint64_t value, uint64_t limit)
+{
+    return value < limit ? value : limit;
+}
+
 struct mr__vision_run {
     struct mr__vision_job *vision;
     const atomic_int *is_cancelled;
@@ -67,5 +72,7 @@ void mr__vision_memory_fit(struct mr__vision_run *run);
 uint64_t mr__vision_memory_waiting(const struct mr__vision_job *vision);
 /* Whether the device works in the host's memory. */
 bool mr__vision_is_host(mr_device *device);
+/* Whether pictures are made of images, which takes longer than all the rest. */
+bool mr__vision_is_drawing(const struct mr__vision_job *vision);
 
 #endif

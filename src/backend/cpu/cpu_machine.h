@@ -23,7 +23,8 @@ void mr__cpu_machine_name(char *name, size_t name_bytes);
  * control group or a limit of the process (ulimit -v, -d) leaves of it. */
 void mr__cpu_machine_memory(uint64_t *free_bytes, uint64_t *total_bytes);
 
-/* The same without limits of the process, from the files below a root folder; "" is the machine's own. For tests. */
+/* The same without limits of the process, from the files below a root folder; "" is the machine's own.
+ * For tests. */
 void mr__cpu_machine_memory_of(const char *root, uint64_t *free_bytes, uint64_t *total_bytes);
 uint32_t mr__cpu_machine_quota_of(const char *root); /* UINT32_MAX when there is none */
 
